@@ -19,13 +19,19 @@ struct gw_conn_ops {
     size_t (*want)(struct gw_conn *conn, uint8_t **into);
     /* n > 0 bytes were put there. May close the connection. */
     void (*received)(struct gw_conn *conn, size_t n);
-    /* Output fell below the low-water mark again (see gw_conn_backlog). May be NULL. */
+    /* Output had reached GW_CONN_LOW_WATER and fell below it again (see gw_conn_backlog). May be NULL. */
     void (*drained)(struct gw_conn *conn);
+    /* The peer will send nothing more but may still read. True: the owner goes on sending and ends with
+     * gw_conn_finish or gw_conn_close; `received` is not called any more. NULL or false: closed as soon as what is
+     * queued has been sent ("peer"). */
+    bool (*ended)(struct gw_conn *conn);
     /* Everything is over: peer closed, error, deadline or gw_conn_close. The owner frees its state; conn is freed after
      * this returns and no other callback follows. `why` is a static word for the log ("peer", "error", "deadline",
      * "closed"). */
     void (*closed)(struct gw_conn *conn, const char *why);
 };
+
+#define GW_CONN_LOW_WATER (256 * 1024)
 
 struct gw_conn {
     const struct gw_conn_ops *ops;
@@ -34,6 +40,13 @@ struct gw_conn {
     char peer[64]; /* "127.0.0.1:40000" */
     struct gw_conn_io *io;
 };
+
+/*
+ * A connection on this socket (made non-blocking here; closed with the connection). NULL when memory is out: the socket
+ * stays the caller's. The owner sets ops and owner before control returns to the loop. `gone` (may be NULL) runs after
+ * `closed`, when the connection is no more. The listener calls this; so do tests, with one end of a socketpair.
+ */
+struct gw_conn *gw_conn_new(struct st_loop *loop, int fd, void (*gone)(void *arg), void *arg);
 
 /* Queues the chain for sending; it is left empty. Ignored once the connection is closing. */
 void gw_conn_send(struct gw_conn *conn, struct kp_chain *chain);

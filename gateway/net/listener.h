@@ -22,7 +22,13 @@ struct gw_listener_options {
 struct gw_listener *gw_listener_new(struct st_loop *loop, const struct gw_listener_options *options, char *message,
                                     size_t message_size);
 uint16_t gw_listener_port(const struct gw_listener *listener);
-/* Stops accepting; connections live on. */
+/* Connections that it accepted and that are still open. */
+unsigned gw_listener_connections(const struct gw_listener *listener);
+/* Stops accepting and closes the listening socket; connections live on. */
+void gw_listener_stop(struct gw_listener *listener);
+/* Closes at once every connection that it accepted (each gets its `closed`, from the loop). */
+void gw_listener_close_all(struct gw_listener *listener);
+/* Stops; the connections that are still open are no more counted. */
 void gw_listener_free(struct gw_listener *listener);
 
 #endif
