@@ -21,6 +21,11 @@ void kp_arena_init(struct kp_arena *arena, size_t limit);
 void *kp_arena_alloc(struct kp_arena *arena, size_t size);
 /* The same for count elements, overflow-checked. */
 void *kp_arena_array(struct kp_arena *arena, size_t count, size_t size);
+/* kp_arena_alloc with undefined contents, for large buffers that are about to be filled. */
+void *kp_arena_alloc_raw(struct kp_arena *arena, size_t size);
+/* Resizes the newest raw allocation, in place when it is large; the memory may move, new bytes are undefined. NULL
+ * when exhausted: the old memory stays. */
+void *kp_arena_resize(struct kp_arena *arena, void *at, size_t old_size, size_t new_size);
 struct kp_slice kp_arena_copy(struct kp_arena *arena, struct kp_slice bytes); /* ptr NULL when exhausted */
 /* Takes a reference that the arena drops when it is released. False when exhausted (no reference taken). */
 bool kp_arena_hold(struct kp_arena *arena, struct kp_blob *blob);

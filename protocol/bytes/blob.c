@@ -1,0 +1,159 @@
+/*
+ * Buffers are powers of two from 4 KiB to 64 MiB and return to a list per size; a list's links lie in the buffers
+ * themselves. Kept memory is bounded over all sizes: what would pass the bound is freed at once. Smaller and larger
+ * requests go to the allocator. Under AddressSanitizer a kept buffer is poisoned, and so is what lies behind the
+ * requested size, so that the pool does not hide a use after free.
+ */
+#include "protocol/bytes/blob.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define POISON 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define POISON 1
+#endif
+#endif
+#ifdef POISON
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
+#endif
+
+enum {
+    CLASS_BITS_MIN = 12, /* 4 KiB */
+    CLASS_BITS_MAX = 26, /* 64 MiB */
+    CLASSES = CLASS_BITS_MAX - CLASS_BITS_MIN + 1,
+};
+
+struct spare {
+    struct spare *next;
+};
+
+static struct {
+    struct spare *lists[CLASSES];
+    size_t limit;
+    struct kp_blob_stats stats;
+} pool = {.limit = (size_t)32 << 20};
+
+/* Size class + 1 of a request, 0 for one that is not pooled. */
+static uint32_t class_of(size_t size) {
+    if (size < (size_t)1 << CLASS_BITS_MIN || size > (size_t)1 << CLASS_BITS_MAX) {
+        return 0;
+    }
+    uint32_t bits = 64 - (uint32_t)__builtin_clzll(size - 1);
+    return bits - CLASS_BITS_MIN + 1;
+}
+
+static size_t capacity_of(uint32_t pooled, size_t size) {
+    return pooled != 0 ? (size_t)1 << (pooled - 1 + CLASS_BITS_MIN) : size;
+}
+
+static uint8_t *data_new(uint32_t pooled, size_t size) {
+    size_t capacity = capacity_of(pooled, size);
+    void *data = NULL;
+    if (pooled != 0 && pool.lists[pooled - 1] != NULL) {
+        struct spare *spare = pool.lists[pooled - 1];
+        pool.lists[pooled - 1] = spare->next;
+        pool.stats.pooled_bytes -= capacity;
+        data = spare;
+    } else if (posix_memalign(&data, KP_BLOB_ALIGN, capacity) != 0) {
+        return NULL;
+    }
+    ASAN_UNPOISON_MEMORY_REGION(data, size);
+    ASAN_POISON_MEMORY_REGION((uint8_t *)data + size, capacity - size);
+    pool.stats.live_bytes += capacity;
+    return data;
+}
+
+static void data_free(uint8_t *data, uint32_t pooled, size_t size) {
+    size_t capacity = capacity_of(pooled, size);
+    pool.stats.live_bytes -= capacity;
+    ASAN_UNPOISON_MEMORY_REGION(data, capacity);
+    if (pooled == 0 || pool.stats.pooled_bytes + capacity > pool.limit) {
+        free(data);
+        return;
+    }
+    struct spare *spare = (struct spare *)(void *)data;
+    spare->next = pool.lists[pooled - 1];
+    pool.lists[pooled - 1] = spare;
+    pool.stats.pooled_bytes += capacity;
+    ASAN_POISON_MEMORY_REGION(data + sizeof *spare, capacity - sizeof *spare);
+}
+
+struct kp_blob *kp_blob_new(size_t size) {
+    struct kp_blob *blob = malloc(sizeof *blob);
+    if (blob == NULL) {
+        return NULL;
+    }
+    uint32_t pooled = class_of(size);
+    uint8_t *data = data_new(pooled, size);
+    if (data == NULL) {
+        free(blob);
+        return NULL;
+    }
+    *blob = (struct kp_blob){.data = data, .size = size, .refs = 1, .pooled = pooled};
+    return blob;
+}
+
+bool kp_blob_grow(struct kp_blob *blob, size_t used, size_t size) {
+    assert(blob->refs == 1 && used <= blob->size && size >= blob->size);
+    if (blob->pooled != 0 && size <= capacity_of(blob->pooled, 0)) {
+        ASAN_UNPOISON_MEMORY_REGION(blob->data, size);
+        blob->size = size;
+        return true;
+    }
+    uint32_t pooled = class_of(size);
+    uint8_t *data = data_new(pooled, size);
+    if (data == NULL) {
+        return false;
+    }
+    if (used > 0) {
+        memcpy(data, blob->data, used);
+        pool.stats.grow_copied_bytes += used;
+    }
+    data_free(blob->data, blob->pooled, blob->size);
+    blob->data = data;
+    blob->size = size;
+    blob->pooled = pooled;
+    return true;
+}
+
+struct kp_blob *kp_blob_ref(struct kp_blob *blob) {
+    assert(blob->refs > 0 && blob->refs < UINT32_MAX);
+    blob->refs++;
+    return blob;
+}
+
+void kp_blob_unref(struct kp_blob *blob) {
+    if (blob == NULL) {
+        return;
+    }
+    assert(blob->refs > 0);
+    if (--blob->refs > 0) {
+        return;
+    }
+    data_free(blob->data, blob->pooled, blob->size);
+    free(blob);
+}
+
+struct kp_blob_stats kp_blob_stats(void) {
+    return pool.stats;
+}
+
+void kp_blob_pool_limit(size_t bytes) {
+    pool.limit = bytes;
+    for (uint32_t i = CLASSES; i-- > 0 && pool.stats.pooled_bytes > bytes;) {
+        size_t capacity = capacity_of(i + 1, 0);
+        while (pool.lists[i] != NULL && pool.stats.pooled_bytes > bytes) {
+            struct spare *spare = pool.lists[i];
+            pool.lists[i] = spare->next;
+            pool.stats.pooled_bytes -= capacity;
+            ASAN_UNPOISON_MEMORY_REGION(spare, capacity);
+            free(spare);
+        }
+    }
+}
