@@ -29,5 +29,7 @@ extern const size_t st_config_rule_count;
 /* NULL when there is no such configuration. */
 const struct st_config_rule *st_config_rule(struct kp_slice name);
 bool st_config_valid(const struct st_config_rule *rule, struct kp_slice value);
+/* Reads the value of an INT or LONG as the rules do: blanks around it and a sign are allowed. */
+bool st_config_number(struct kp_slice value, int64_t *number);
 
 #endif

@@ -60,8 +60,10 @@ void st_defer_cancel(struct st_loop *loop, struct st_task *task);
 
 /* For drivers: runs what is due now (tasks first, then timers); tasks queued meanwhile run in the next call. */
 void st_loop_run_due(struct st_loop *loop);
-/* When it next wants to run: now or earlier with tasks queued, ST_NEVER with nothing. */
+/* When it next wants to run: 0 with tasks queued, ST_NEVER with nothing. */
 int64_t st_loop_due(struct st_loop *loop);
+/* What the loop was made with. */
+const struct st_env *st_loop_env(const struct st_loop *loop);
 
 #define ST_MS INT64_C(1000000) /* nanoseconds */
 #define ST_SECOND (1000 * ST_MS)
