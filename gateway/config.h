@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define GW_HOST_MAX 256 /* with the NUL: 255 bytes is the longest name DNS has */
-#define GW_CONFIG_MESSAGE_MAX 512
+#define GW_CONFIG_MESSAGE_MAX 512 /* one sentence */
 
 /* "HOST:PORT", "[IPv6]:PORT", or "none". */
 struct gw_address {

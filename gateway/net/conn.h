@@ -25,6 +25,9 @@ struct gw_conn_ops {
      * gw_conn_finish or gw_conn_close; `received` is not called any more. NULL or false: closed as soon as what is
      * queued has been sent ("peer"). */
     bool (*ended)(struct gw_conn *conn);
+    /* The deadline has passed. The owner may say so to the peer and gw_conn_finish, or set another; NULL, or doing
+     * neither: closed ("deadline"). */
+    void (*late)(struct gw_conn *conn);
     /* Everything is over: peer closed, error, deadline or gw_conn_close. The owner frees its state; conn is freed after
      * this returns and no other callback follows. `why` is a static word for the log ("peer", "error", "deadline",
      * "closed"). */
@@ -47,6 +50,8 @@ struct gw_conn {
  * `closed`, when the connection is no more. The listener calls this; so do tests, with one end of a socketpair.
  */
 struct gw_conn *gw_conn_new(struct st_loop *loop, int fd, void (*gone)(void *arg), void *arg);
+/* Beside the deadline: closes when output is queued and the kernel took none of it for timeout_ns. */
+void gw_conn_send_timeout(struct gw_conn *conn, int64_t timeout_ns);
 
 /* Queues the chain for sending; it is left empty. Ignored once the connection is closing. */
 void gw_conn_send(struct gw_conn *conn, struct kp_chain *chain);
