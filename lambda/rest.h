@@ -50,7 +50,7 @@ struct rest_response {
     const char *content_type; /* static; "application/json" */
     struct rest_answer_header headers[REST_ANSWER_HEADERS_MAX];
     size_t header_count;
-    struct kp_chain body;
+    struct kp_chain body; /* body.failed: memory ran out, close the connection instead of answering */
 };
 
 struct rest_call {
@@ -65,6 +65,7 @@ struct rest_options {
     int64_t timeout_ms;       /* a call is answered within this time; default 15 s */
     size_t answer_bytes_max;  /* a consume's answer takes no further record beyond this; default 4 MiB */
     size_t inflate_bytes_max; /* records of one compressed batch, inflated; default 32 MiB */
+    size_t memory_bytes_max;  /* a consume is refused (503) while all blobs of the process hold more; default 512 MiB */
 };
 struct rest_options rest_options_default(void);
 
@@ -76,7 +77,8 @@ struct rest *rest_new(struct st_loop *loop, struct st_engine *engine, const stru
  * freed alone): operations live in memory that this frees. */
 void rest_free(struct rest *rest);
 
-void rest_handle(struct rest *rest, struct rest_call *call);
+/* False when memory is out: done will not run, and the caller answers REST_OVERLOADED itself. */
+bool rest_handle(struct rest *rest, struct rest_call *call);
 
 /* Splits a request target ("/a/b?c=d", or "http://host/a/b?c=d" as a proxy is asked) into path and query. False when
  * it is neither. */

@@ -1,0 +1,205 @@
+/*
+ * The life of a call: taken from the pool, started, perhaps waiting for the engine, answered, returned. Three rules
+ * come together here and nowhere else: done never runs inside rest_handle, every call is answered by its deadline, and
+ * memory that an operation of the engine uses is not reused before its callback.
+ */
+#include "lambda/exchange.h"
+
+#include "lambda/query.h"
+#include "lambda/response.h"
+#include "lambda/router.h"
+
+#include <stdlib.h>
+
+#define SPARE_MAX 256 /* exchanges kept for reuse */
+
+static void link_into(struct rest_exchange **list, struct rest_exchange *exchange) {
+    exchange->next = *list;
+    exchange->link = list;
+    if (*list != NULL) {
+        (*list)->link = &exchange->next;
+    }
+    *list = exchange;
+}
+
+static void unlink_from(struct rest_exchange *exchange) {
+    *exchange->link = exchange->next;
+    if (exchange->next != NULL) {
+        exchange->next->link = exchange->link;
+    }
+}
+
+/* Nothing points at the exchange any more: frees what the handler held and keeps the memory for the next call. */
+static void recycle(struct rest_exchange *exchange) {
+    struct rest *rest = exchange->rest;
+    if (exchange->release != NULL) {
+        exchange->release(exchange);
+        exchange->release = NULL;
+    }
+    st_timer_stop(rest->loop, &exchange->deadline);
+    unlink_from(exchange);
+    if (rest->spare_count == SPARE_MAX) {
+        free(exchange);
+        return;
+    }
+    link_into(&rest->spare, exchange);
+    rest->spare_count++;
+}
+
+/* The answer goes out; the exchange lives on only for an operation that is still under way. */
+static void answer(struct rest_exchange *exchange) {
+    struct rest_call *call = exchange->call;
+    exchange->call = NULL;
+    call->exchange = NULL;
+    if (call->response.body.failed) {
+        rest_response_release(&call->response);
+        rest_response_error(&call->response, REST_OVERLOADED);
+    }
+    if (!exchange->busy) {
+        recycle(exchange);
+    }
+    call->done(call);
+}
+
+static void answer_from_loop(struct st_task *task) {
+    answer(ST_OWNER(task, struct rest_exchange, answer));
+}
+
+static void deadline_passed(struct st_timer *timer) {
+    struct rest_exchange *exchange = ST_OWNER(timer, struct rest_exchange, deadline);
+    rest_response_error(&exchange->call->response, REST_STORE_AWAY);
+    answer(exchange);
+}
+
+static struct rest_exchange *take(struct rest *rest) {
+    struct rest_exchange *exchange = rest->spare;
+    if (exchange == NULL) {
+        exchange = calloc(1, sizeof *exchange);
+        if (exchange == NULL) {
+            return NULL;
+        }
+        exchange->rest = rest;
+        exchange->deadline.fn = deadline_passed;
+        exchange->answer.fn = answer_from_loop;
+    } else {
+        unlink_from(exchange);
+        rest->spare_count--;
+    }
+    link_into(&rest->active, exchange);
+    return exchange;
+}
+
+/* Finds the route and decodes its topic; answers when there is nothing to start. */
+static const struct rest_route *find_route(struct rest_exchange *exchange) {
+    const struct rest_request *request = &exchange->call->request;
+    struct rest_match match;
+    rest_match(request->method, request->path, &match);
+    if (match.route == NULL) {
+        rest_exchange_error(exchange, match.allow[0] == 0 ? REST_UNKNOWN_ROUTE : REST_METHOD_NOT_ALLOWED);
+        if (match.allow[0] != 0) {
+            rest_response_header(&exchange->call->response, "Allow", match.allow);
+        }
+        return NULL;
+    }
+    if (match.topic.ptr != NULL) {
+        bool decoded = rest_percent_decode(match.topic, exchange->topic, sizeof exchange->topic, &exchange->topic_len);
+        if (!decoded || !st_topic_name_valid(rest_exchange_topic(exchange))) {
+            rest_exchange_store_error(exchange, ST_BAD_TOPIC_NAME);
+            return NULL;
+        }
+    }
+    return match.route;
+}
+
+bool rest_handle(struct rest *rest, struct rest_call *call) {
+    struct rest_exchange *exchange = take(rest);
+    if (exchange == NULL) {
+        return false;
+    }
+    call->exchange = exchange;
+    exchange->call = call;
+    exchange->busy = false;
+    exchange->synced = false;
+    exchange->deadline_ns = st_now_ns(rest->loop) + rest->options.timeout_ms * ST_MS;
+    exchange->starting = true;
+    const struct rest_route *route = find_route(exchange);
+    if (route != NULL) {
+        route->start(exchange);
+    }
+    exchange->starting = false;
+    return true;
+}
+
+struct kp_slice rest_exchange_topic(const struct rest_exchange *exchange) {
+    return kp_slice_of(exchange->topic, exchange->topic_len);
+}
+
+int64_t rest_exchange_ms_left(const struct rest_exchange *exchange) {
+    int64_t left_ns = exchange->deadline_ns - st_now_ns(exchange->rest->loop);
+    return left_ns > 0 ? left_ns / ST_MS : 0;
+}
+
+void rest_exchange_wait(struct rest_exchange *exchange) {
+    exchange->busy = true;
+    if (exchange->deadline.heap_index == 0) {
+        int64_t left_ns = exchange->deadline_ns - st_now_ns(exchange->rest->loop);
+        st_timer_start(exchange->rest->loop, &exchange->deadline, left_ns > 0 ? left_ns : 0);
+    }
+}
+
+void rest_exchange_commit(struct rest_exchange *exchange) {
+    exchange->busy = true;
+    st_timer_stop(exchange->rest->loop, &exchange->deadline);
+}
+
+bool rest_exchange_resume(struct rest_exchange *exchange) {
+    exchange->busy = false;
+    if (exchange->call == NULL) {
+        recycle(exchange);
+        return false;
+    }
+    return true;
+}
+
+static void synced(struct st_sync *sync) {
+    struct rest_exchange *exchange = ST_OWNER(sync, struct rest_exchange, sync);
+    if (!rest_exchange_resume(exchange)) {
+        return;
+    }
+    if (sync->error != ST_OK) {
+        rest_exchange_store_error(exchange, sync->error);
+        return;
+    }
+    exchange->synced = true;
+    exchange->after_sync(exchange);
+}
+
+void rest_exchange_sync(struct rest_exchange *exchange, void (*after)(struct rest_exchange *exchange)) {
+    exchange->after_sync = after;
+    exchange->sync = (struct st_sync){.done = synced};
+    rest_exchange_wait(exchange);
+    st_sync(exchange->rest->engine, &exchange->sync);
+}
+
+void rest_exchange_done(struct rest_exchange *exchange) {
+    if (exchange->starting) {
+        st_defer(exchange->rest->loop, &exchange->answer);
+    } else {
+        answer(exchange);
+    }
+}
+
+void rest_exchange_error(struct rest_exchange *exchange, enum rest_error error) {
+    rest_response_error(&exchange->call->response, error);
+    rest_exchange_done(exchange);
+}
+
+void rest_exchange_error_text(struct rest_exchange *exchange, enum rest_error error, const char *text) {
+    rest_response_error_text(&exchange->call->response, error, text);
+    rest_exchange_done(exchange);
+}
+
+void rest_exchange_store_error(struct rest_exchange *exchange, enum st_error error) {
+    rest_response_store_error(&exchange->call->response, error);
+    rest_exchange_done(exchange);
+}

@@ -1,0 +1,88 @@
+/*
+ * One call on its way (private to this layer): what the handlers share. An exchange is the memory that the engine's
+ * operations live in, so it outlasts its call when the deadline answers first: `call` is then NULL, and the callback of
+ * the operation under way only returns the exchange to its pool.
+ *
+ * A handler starts in rest_<name>_start and ends with exactly one rest_exchange_done. Each callback of the engine begins
+ * with rest_exchange_resume and stops when that is false.
+ */
+#ifndef REST_EXCHANGE_H
+#define REST_EXCHANGE_H
+
+#include "lambda/rest.h"
+#include "lambda/writer.h"
+
+struct rest_produce {
+    struct kp_blob *batch;
+    struct st_append_part part;
+    struct st_append append;
+    struct st_topic_create create;
+    unsigned tries;
+};
+
+struct rest_consume {
+    struct st_read_part part;
+    struct st_read read;
+    struct rest_writer writer;
+    struct kp_arena arena;
+    int64_t asked;  /* the parameter; -1: left out */
+    int64_t cursor; /* offset of the next record to look at; -1: not known yet */
+    size_t limit, count;
+    size_t inflated; /* bytes so far */
+    unsigned reads;
+};
+
+struct rest_exchange {
+    struct rest *rest;
+    struct rest_call *call; /* NULL: answered, but an operation of the engine is still under way */
+    bool starting;          /* rest_handle has not returned yet */
+    bool busy;              /* an operation is under way */
+    bool synced;            /* a sync begun after the request arrived has come back well */
+    int64_t deadline_ns;
+    struct st_timer deadline;
+    struct st_task answer;
+    struct st_sync sync;
+    void (*after_sync)(struct rest_exchange *exchange);
+    uint8_t topic[ST_TOPIC_NAME_MAX];
+    size_t topic_len;
+    union {
+        struct rest_produce produce;
+        struct rest_consume consume;
+    };
+    void (*release)(struct rest_exchange *exchange); /* frees what the handler holds; may be NULL */
+    struct rest_exchange *next, **link;              /* in the list of all, or of the spare ones */
+};
+
+struct rest {
+    struct st_loop *loop;
+    struct st_engine *engine;
+    struct rest_options options;
+    struct rest_exchange *active, *spare;
+    size_t spare_count;
+};
+
+/* The handlers of routes.def. */
+#define ROUTE(method, pattern, handler) void rest_##handler##_start(struct rest_exchange *exchange);
+#include "lambda/routes.def"
+#undef ROUTE
+
+struct kp_slice rest_exchange_topic(const struct rest_exchange *exchange);
+int64_t rest_exchange_ms_left(const struct rest_exchange *exchange);
+
+/* Before an operation that stores no record and is not bounded in time: the deadline answers in its place. */
+void rest_exchange_wait(struct rest_exchange *exchange);
+/* Before an append, which has a timeout of its own and alone knows whether the record is surely not stored. */
+void rest_exchange_commit(struct rest_exchange *exchange);
+/* In an operation's callback: false when the call was answered meanwhile; the exchange is then gone. */
+bool rest_exchange_resume(struct rest_exchange *exchange);
+/* Brings the fold to the tail, then calls `after`; answers 503 itself when the store cannot be read. */
+void rest_exchange_sync(struct rest_exchange *exchange, void (*after)(struct rest_exchange *exchange));
+
+/* Answers: response is filled. done runs now, or from the loop when rest_handle has not returned. */
+void rest_exchange_done(struct rest_exchange *exchange);
+void rest_exchange_error(struct rest_exchange *exchange, enum rest_error error);
+/* An error with a sentence of its own, plain ASCII without quotes. */
+void rest_exchange_error_text(struct rest_exchange *exchange, enum rest_error error, const char *text);
+void rest_exchange_store_error(struct rest_exchange *exchange, enum st_error error);
+
+#endif

@@ -1,0 +1,429 @@
+/*
+ * The scanner is one position that moves forward. Containers are remembered as one bit each (object or array) on a
+ * stack of fixed size, which is what replaces recursion and bounds the depth.
+ */
+#include "lambda/json.h"
+
+struct scanner {
+    const uint8_t *at, *end;
+    enum rest_json_error error;
+};
+
+const char *rest_json_error_text(enum rest_json_error error) {
+    static const char *const texts[] = {
+#define ERROR(name, text) text,
+#include "lambda/json_errors.def"
+#undef ERROR
+    };
+    return texts[error];
+}
+
+/* False with this error, or with TRUNCATED when the text is simply over. */
+static bool fail(struct scanner *s, enum rest_json_error error) {
+    s->error = s->at == s->end ? REST_JSON_TRUNCATED : error;
+    return false;
+}
+
+/* Length of the well-formed UTF-8 sequence at p (Unicode table 3-7), 0 when there is none. p < end. */
+static size_t utf8_length(const uint8_t *p, const uint8_t *end) {
+    uint8_t first = p[0];
+    if (first < 0x80) {
+        return 1;
+    }
+    size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    if (first < 0xc2 || first > 0xf4 || (size_t)(end - p) < length) {
+        return 0;
+    }
+    /* The second byte excludes overlong forms, surrogates and what lies above U+10FFFF. */
+    uint8_t least = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+    uint8_t most = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+    if (p[1] < least || p[1] > most) {
+        return 0;
+    }
+    for (size_t i = 2; i < length; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    return length;
+}
+
+static void skip_blanks(struct scanner *s) {
+    while (s->at < s->end && (*s->at == ' ' || *s->at == '\n' || *s->at == '\r' || *s->at == '\t')) {
+        s->at++;
+    }
+}
+
+static bool is_digit(uint8_t c) {
+    return c >= '0' && c <= '9';
+}
+
+/* Value of a hexadecimal digit, -1 for another byte. */
+static int hex_digit(uint8_t c) {
+    if (is_digit(c)) {
+        return c - '0';
+    }
+    uint8_t lower = c | 0x20;
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+/* The four digits after "\u" at p as a code unit, -1 when they are not four hexadecimal digits. */
+static int code_unit(const uint8_t *p, const uint8_t *end) {
+    if (end - p < 4) {
+        return -1;
+    }
+    int unit = 0;
+    for (size_t i = 0; i < 4; i++) {
+        int digit = hex_digit(p[i]);
+        if (digit < 0) {
+            return -1;
+        }
+        unit = unit * 16 + digit;
+    }
+    return unit;
+}
+
+/* At the byte after a backslash. */
+static bool scan_escape(struct scanner *s) {
+    if (s->at == s->end || *s->at == 0 || strchr("\"\\/bfnrtu", *s->at) == NULL) {
+        return fail(s, REST_JSON_BAD_ESCAPE);
+    }
+    if (*s->at != 'u') {
+        s->at++;
+        return true;
+    }
+    int unit = code_unit(s->at + 1, s->end);
+    if (unit < 0 || (unit >= 0xdc00 && unit <= 0xdfff)) {
+        s->error = REST_JSON_BAD_ESCAPE; /* a low surrogate that follows no high one */
+        return false;
+    }
+    s->at += 5;
+    if (unit < 0xd800 || unit > 0xdbff) {
+        return true;
+    }
+    int low = s->end - s->at >= 6 && s->at[0] == '\\' && s->at[1] == 'u' ? code_unit(s->at + 2, s->end) : -1;
+    if (low < 0xdc00 || low > 0xdfff) {
+        s->error = REST_JSON_BAD_ESCAPE;
+        return false;
+    }
+    s->at += 6;
+    return true;
+}
+
+/* At the opening quote; leaves the position after the closing one. */
+static bool scan_string(struct scanner *s) {
+    s->at++;
+    while (s->at < s->end) {
+        uint8_t c = *s->at;
+        if (c == '"') {
+            s->at++;
+            return true;
+        }
+        if (c == '\\') {
+            s->at++;
+            if (!scan_escape(s)) {
+                return false;
+            }
+        } else if (c < 0x20) {
+            return fail(s, REST_JSON_BAD_CONTROL);
+        } else if (c < 0x80) {
+            s->at++;
+        } else {
+            size_t length = utf8_length(s->at, s->end);
+            if (length == 0) {
+                return fail(s, REST_JSON_BAD_UTF8);
+            }
+            s->at += length;
+        }
+    }
+    return fail(s, REST_JSON_TRUNCATED);
+}
+
+static bool scan_digits(struct scanner *s) {
+    if (s->at == s->end || !is_digit(*s->at)) {
+        return fail(s, REST_JSON_BAD_NUMBER);
+    }
+    while (s->at < s->end && is_digit(*s->at)) {
+        s->at++;
+    }
+    return true;
+}
+
+static bool scan_number(struct scanner *s) {
+    if (*s->at == '-') {
+        s->at++;
+    }
+    bool zero = s->at < s->end && *s->at == '0';
+    if (zero) {
+        s->at++;
+        if (s->at < s->end && is_digit(*s->at)) {
+            return fail(s, REST_JSON_BAD_NUMBER);
+        }
+    } else if (!scan_digits(s)) {
+        return false;
+    }
+    if (s->at < s->end && *s->at == '.') {
+        s->at++;
+        if (!scan_digits(s)) {
+            return false;
+        }
+    }
+    if (s->at < s->end && (*s->at | 0x20) == 'e') {
+        s->at++;
+        if (s->at < s->end && (*s->at == '+' || *s->at == '-')) {
+            s->at++;
+        }
+        return scan_digits(s);
+    }
+    return true;
+}
+
+static bool scan_word(struct scanner *s, const char *word) {
+    for (; *word != 0; word++, s->at++) {
+        if (s->at == s->end || *s->at != (uint8_t)*word) {
+            return fail(s, REST_JSON_BAD_TOKEN);
+        }
+    }
+    return true;
+}
+
+/* A string, number or word. */
+static bool scan_scalar(struct scanner *s) {
+    switch (*s->at) {
+    case '"':
+        return scan_string(s);
+    case 't':
+        return scan_word(s, "true");
+    case 'f':
+        return scan_word(s, "false");
+    case 'n':
+        return scan_word(s, "null");
+    default:
+        return *s->at == '-' || is_digit(*s->at) ? scan_number(s) : fail(s, REST_JSON_BAD_TOKEN);
+    }
+}
+
+/* A member's name and the colon after it, blanks before and between them; *name is what lies between the quotes. */
+static bool scan_name(struct scanner *s, struct kp_slice *name) {
+    skip_blanks(s);
+    if (s->at == s->end || *s->at != '"') {
+        return fail(s, REST_JSON_BAD_TOKEN);
+    }
+    const uint8_t *start = s->at + 1;
+    if (!scan_string(s)) {
+        return false;
+    }
+    *name = kp_slice_of(start, (size_t)(s->at - 1 - start));
+    skip_blanks(s);
+    if (s->at == s->end || *s->at != ':') {
+        return fail(s, REST_JSON_BAD_TOKEN);
+    }
+    s->at++;
+    return true;
+}
+
+/* The containers that the position is in, innermost last; a set bit is an object. */
+struct nesting {
+    uint64_t bits[REST_JSON_DEPTH / 64];
+    size_t depth;
+};
+
+static bool nesting_object(const struct nesting *in) {
+    size_t top = in->depth - 1;
+    return (in->bits[top / 64] >> (top % 64) & 1) != 0;
+}
+
+static void nesting_push(struct nesting *in, bool object) {
+    uint64_t bit = UINT64_C(1) << (in->depth % 64);
+    uint64_t *word = &in->bits[in->depth / 64];
+    *word = object ? *word | bit : *word & ~bit;
+    in->depth++;
+}
+
+/* After a value: closes the containers that end here. *more: the innermost one that is left has a further value. */
+static bool scan_after_value(struct scanner *s, struct nesting *in, bool *more) {
+    *more = false;
+    while (in->depth > 0) {
+        skip_blanks(s);
+        bool object = nesting_object(in);
+        if (s->at < s->end && *s->at == ',') {
+            s->at++;
+            struct kp_slice name;
+            *more = true;
+            return !object || scan_name(s, &name);
+        }
+        if (s->at == s->end || *s->at != (object ? '}' : ']')) {
+            return fail(s, REST_JSON_BAD_TOKEN);
+        }
+        s->at++;
+        in->depth--;
+    }
+    return true;
+}
+
+/* Opens the container at the position. *empty: it was closed at once. */
+static bool scan_open(struct scanner *s, struct nesting *in, size_t depth_max, bool *empty) {
+    if (in->depth >= depth_max) {
+        return fail(s, REST_JSON_TOO_DEEP);
+    }
+    bool object = *s->at == '{';
+    s->at++;
+    skip_blanks(s);
+    *empty = s->at < s->end && *s->at == (object ? '}' : ']');
+    if (*empty) {
+        s->at++;
+        return true;
+    }
+    nesting_push(in, object);
+    struct kp_slice name;
+    return !object || scan_name(s, &name);
+}
+
+/* One value with the blanks before it, at most depth_max containers deep; *value gets its bytes. */
+static bool scan_value(struct scanner *s, size_t depth_max, struct kp_slice *value) {
+    struct nesting in = {.depth = 0};
+    skip_blanks(s);
+    const uint8_t *start = s->at;
+    for (bool more = true; more;) {
+        skip_blanks(s);
+        if (s->at == s->end) {
+            return fail(s, REST_JSON_TRUNCATED);
+        }
+        bool complete = true;
+        if (*s->at == '{' || *s->at == '[') {
+            if (!scan_open(s, &in, depth_max, &complete)) {
+                return false;
+            }
+        } else if (!scan_scalar(s)) {
+            return false;
+        }
+        if (complete && !scan_after_value(s, &in, &more)) {
+            return false;
+        }
+    }
+    *value = kp_slice_of(start, (size_t)(s->at - start));
+    return true;
+}
+
+/* Whether a name as it stands between its quotes (already checked) means this ASCII text. */
+static bool name_means(struct kp_slice raw, struct kp_slice text) {
+    static const char escapes[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
+    size_t at = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (at == raw.len) {
+            return false;
+        }
+        int unit = raw.ptr[at++];
+        if (unit == '\\' && raw.ptr[at] == 'u') {
+            unit = code_unit(raw.ptr + at + 1, raw.ptr + raw.len);
+            at += 5;
+        } else if (unit == '\\') {
+            unit = (uint8_t)meanings[strchr(escapes, raw.ptr[at++]) - escapes];
+        }
+        if (unit != text.ptr[i]) {
+            return false;
+        }
+    }
+    return at == raw.len;
+}
+
+static bool take_member(struct scanner *s, struct rest_json_member *members, size_t count) {
+    struct kp_slice name, value;
+    if (!scan_name(s, &name)) {
+        return false;
+    }
+    const uint8_t *named = name.ptr;
+    if (!scan_value(s, REST_JSON_DEPTH - 1, &value)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (name_means(name, members[i].name)) {
+            if (members[i].value.ptr != NULL) {
+                s->at = named;
+                s->error = REST_JSON_DUPLICATE;
+                return false;
+            }
+            members[i].value = value;
+        }
+    }
+    return true;
+}
+
+static bool scan_object(struct scanner *s, struct rest_json_member *members, size_t count) {
+    skip_blanks(s);
+    if (s->at == s->end || *s->at != '{') {
+        s->error = s->at == s->end ? REST_JSON_EMPTY : REST_JSON_NOT_OBJECT;
+        return false;
+    }
+    s->at++;
+    skip_blanks(s);
+    if (s->at < s->end && *s->at == '}') {
+        s->at++;
+    } else {
+        for (bool more = true; more;) {
+            if (!take_member(s, members, count)) {
+                return false;
+            }
+            skip_blanks(s);
+            more = s->at < s->end && *s->at == ',';
+            if (!more && (s->at == s->end || *s->at != '}')) {
+                return fail(s, REST_JSON_BAD_TOKEN);
+            }
+            s->at++;
+        }
+    }
+    skip_blanks(s);
+    if (s->at != s->end) {
+        s->error = REST_JSON_TRAILING;
+        return false;
+    }
+    return true;
+}
+
+enum rest_json_error rest_json_object(struct kp_slice text, struct rest_json_member *members, size_t count, size_t *at) {
+    for (size_t i = 0; i < count; i++) {
+        members[i].value = (struct kp_slice){NULL, 0};
+    }
+    *at = 0;
+    if (text.len == 0) {
+        return REST_JSON_EMPTY;
+    }
+    struct scanner s = {.at = text.ptr, .end = text.ptr + text.len, .error = REST_JSON_OK};
+    scan_object(&s, members, count);
+    *at = (size_t)(s.at - text.ptr);
+    return s.error;
+}
+
+bool rest_json_valid(struct kp_slice text) {
+    if (text.len == 0) {
+        return false;
+    }
+    struct scanner s = {.at = text.ptr, .end = text.ptr + text.len, .error = REST_JSON_OK};
+    struct kp_slice value;
+    if (!scan_value(&s, REST_JSON_DEPTH, &value)) {
+        return false;
+    }
+    skip_blanks(&s);
+    return s.at == s.end;
+}
+
+bool rest_utf8_valid(struct kp_slice text) {
+    for (size_t at = 0; at < text.len;) {
+        size_t length = utf8_length(text.ptr + at, text.ptr + text.len);
+        if (length == 0) {
+            return false;
+        }
+        at += length;
+    }
+    return true;
+}
+
+enum rest_value_kind rest_value_kind(struct kp_slice value) {
+    if (value.ptr == NULL) {
+        return REST_VALUE_NULL;
+    }
+    if (rest_json_valid(value)) {
+        return REST_VALUE_JSON;
+    }
+    return rest_utf8_valid(value) ? REST_VALUE_TEXT : REST_VALUE_BINARY;
+}

@@ -1,0 +1,41 @@
+/*
+ * A strict reader of JSON (RFC 8259) that makes no values: it checks bytes and says where things lie, so that a
+ * payload is stored exactly as it was sent and a number with 30 digits survives.
+ *
+ * Strict means: UTF-8 without overlong forms, surrogates or a byte order mark; \u escapes of surrogates only in pairs;
+ * no control characters in strings, no comments, no trailing commas, nothing after the value; at most REST_JSON_DEPTH
+ * objects and arrays within each other. No recursion and no allocation; one pass.
+ */
+#ifndef REST_JSON_H
+#define REST_JSON_H
+
+#include "protocol/bytes/slice.h"
+
+#define REST_JSON_DEPTH 512
+
+enum rest_json_error {
+#define ERROR(name, text) REST_JSON_##name,
+#include "lambda/json_errors.def"
+#undef ERROR
+};
+/* The rest of a sentence that begins "The body ...". */
+const char *rest_json_error_text(enum rest_json_error error);
+
+/* A member that the caller wants; others are checked and passed over. */
+struct rest_json_member {
+    struct kp_slice name;  /* ASCII */
+    struct kp_slice value; /* out: the value's bytes without blanks around them; ptr NULL: not there */
+};
+
+/* Checks that text is one JSON object and finds the wanted members at its top. The same wanted name twice is
+ * REST_JSON_DUPLICATE (however it is escaped). *at is the byte where an error was found. */
+enum rest_json_error rest_json_object(struct kp_slice text, struct rest_json_member *members, size_t count, size_t *at);
+
+bool rest_json_valid(struct kp_slice text); /* any one JSON value, blanks around it allowed */
+bool rest_utf8_valid(struct kp_slice text);
+
+/* How a record's value is given in an answer. */
+enum rest_value_kind { REST_VALUE_NULL, REST_VALUE_JSON, REST_VALUE_TEXT, REST_VALUE_BINARY };
+enum rest_value_kind rest_value_kind(struct kp_slice value);
+
+#endif
