@@ -9,7 +9,7 @@
  *
  * The life of a request:
  *     kp_frame_size          how long is it
- *     kp_request_header      which API, which version; then look at `header.status`
+ *     kp_request_header      which API, which version, and whether to go on
  *     kp_request_decode      the body, by api->request()
  *     kp_response_encode     length, header and body into a chain
  */

@@ -53,7 +53,8 @@ enum kp_error kp_batch_peek(struct kp_slice bytes, struct kp_batch *batch);
 /* What a broker must check of one batch that a client produced (exactly one batch, nothing after it): lengths, magic,
  * CRC, codec known, count = lastOffsetDelta + 1 >= 1, no control bit, producer fields consistent (id >= 0 needs epoch
  * and sequence >= 0). *reason is a static sentence for error_message, NULL when all is well.
- * KP_ERROR_CORRUPT_MESSAGE for what a retry may mend, KP_ERROR_INVALID_RECORD for what is wrong in itself. */
+ * KP_ERROR_CORRUPT_MESSAGE for what a retry may mend, KP_ERROR_INVALID_RECORD for what is wrong in itself,
+ * KP_ERROR_INVALID_TIMESTAMP for a batch that claims log append time, which only the server may give. */
 enum kp_error kp_batch_check(struct kp_slice bytes, struct kp_batch *batch, const char **reason);
 
 /* Sets the two fields outside the CRC, in place. */

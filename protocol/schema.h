@@ -96,4 +96,18 @@ struct kp_wire {
     bool flexible; /* compact lengths, tagged fields (KIP-482) */
 };
 
+/* Whether messages of this version have the field. */
+static inline bool kp_field_present(const struct kp_field *field, struct kp_wire wire) {
+    return wire.version >= field->min && wire.version <= field->max && (field->tag == 0 || wire.flexible);
+}
+
+static inline bool kp_field_nullable(const struct kp_field *field, struct kp_wire wire) {
+    return field->nullable != 0 && wire.version >= field->nullable - 1;
+}
+
+/* Bytes of one element of the field in memory. */
+size_t kp_field_size(const struct kp_field *field);
+/* Whether the field has its default; `at` is the field in memory. */
+bool kp_field_is_default(const struct kp_field *field, struct kp_wire wire, const void *at);
+
 #endif

@@ -12,7 +12,7 @@ void kp_chain_init(struct kp_chain *chain) {
     *chain = (struct kp_chain){0};
 }
 
-static bool reserve(struct kp_chain *chain, size_t more) {
+static bool pieces_reserve(struct kp_chain *chain, size_t more) {
     if (chain->failed) {
         return false;
     }
@@ -39,44 +39,65 @@ static void push(struct kp_chain *chain, struct kp_blob *blob, const uint8_t *at
     chain->bytes += len;
 }
 
-static void tail_write(struct kp_chain *chain, const uint8_t *from, size_t len) {
-    uint8_t *to = chain->tail->data + chain->tail_used;
+/* Appends `len` bytes of the tail, which has room for them, and returns where they are. */
+static uint8_t *tail_take(struct kp_chain *chain, size_t len) {
+    uint8_t *at = chain->tail->data + chain->tail_used;
     struct kp_piece *last = chain->count > 0 ? &chain->pieces[chain->count - 1] : NULL;
-    if (last != NULL && last->blob == chain->tail && last->bytes.ptr + last->bytes.len == to) {
+    if (last != NULL && last->blob == chain->tail && last->bytes.ptr + last->bytes.len == at) {
         last->bytes.len += len;
         chain->bytes += len;
-    } else if (reserve(chain, 1)) {
-        push(chain, kp_blob_ref(chain->tail), to, len);
+    } else if (pieces_reserve(chain, 1)) {
+        push(chain, kp_blob_ref(chain->tail), at, len);
     } else {
-        return;
+        return NULL;
     }
-    memcpy(to, from, len);
     chain->tail_used += len;
+    return at;
+}
+
+static bool tail_new(struct kp_chain *chain, size_t len) {
+    struct kp_blob *tail = kp_blob_new(len > TAIL_SIZE ? len : TAIL_SIZE);
+    if (tail == NULL) {
+        chain->failed = true;
+        return false;
+    }
+    kp_blob_unref(chain->tail);
+    chain->tail = tail;
+    chain->tail_used = 0;
+    return true;
+}
+
+static size_t tail_room(const struct kp_chain *chain) {
+    return chain->tail == NULL ? 0 : chain->tail->size - chain->tail_used;
+}
+
+uint8_t *kp_chain_reserve(struct kp_chain *chain, size_t len) {
+    if (chain->failed || (tail_room(chain) < len && !tail_new(chain, len))) {
+        return NULL;
+    }
+    return tail_take(chain, len);
 }
 
 void kp_chain_copy(struct kp_chain *chain, const void *bytes, size_t len) {
     const uint8_t *from = bytes;
     while (len > 0 && !chain->failed) {
-        if (chain->tail == NULL || chain->tail_used == chain->tail->size) {
-            struct kp_blob *tail = kp_blob_new(len > TAIL_SIZE ? len : TAIL_SIZE);
-            if (tail == NULL) {
-                chain->failed = true;
-                return;
-            }
-            kp_blob_unref(chain->tail);
-            chain->tail = tail;
-            chain->tail_used = 0;
+        if (tail_room(chain) == 0 && !tail_new(chain, len)) {
+            return;
         }
-        size_t room = chain->tail->size - chain->tail_used;
+        size_t room = tail_room(chain);
         size_t part = len < room ? len : room;
-        tail_write(chain, from, part);
+        uint8_t *to = tail_take(chain, part);
+        if (to == NULL) {
+            return;
+        }
+        memcpy(to, from, part);
         from += part;
         len -= part;
     }
 }
 
 void kp_chain_piece(struct kp_chain *chain, struct kp_piece piece) {
-    if (piece.bytes.len == 0 || !reserve(chain, 1)) {
+    if (piece.bytes.len == 0 || !pieces_reserve(chain, 1)) {
         return;
     }
     if (piece.blob != NULL) {
@@ -89,7 +110,7 @@ void kp_chain_move(struct kp_chain *chain, struct kp_chain *from) {
     if (from->failed) {
         chain->failed = true;
     }
-    if (reserve(chain, from->count)) {
+    if (pieces_reserve(chain, from->count)) {
         if (from->count > 0) {
             memcpy(chain->pieces + chain->count, from->pieces, from->count * sizeof *from->pieces);
         }

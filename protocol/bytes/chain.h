@@ -18,6 +18,9 @@ struct kp_chain {
 void kp_chain_init(struct kp_chain *chain);
 /* Appends a copy of the bytes (small things: headers, field values). */
 void kp_chain_copy(struct kp_chain *chain, const void *bytes, size_t len);
+/* Appends `len` contiguous bytes that the caller fills in, at once or when it knows them: they stay where they are
+ * until the chain lets go of them. NULL when memory is out. */
+uint8_t *kp_chain_reserve(struct kp_chain *chain, size_t len);
 /* Appends a reference; takes its own count on piece.blob. */
 void kp_chain_piece(struct kp_chain *chain, struct kp_piece piece);
 /* Moves all of `from` to the end of `chain`; `from` is left empty. */
