@@ -1,0 +1,325 @@
+/*
+ * A connection's requests, one after the other:
+ *
+ *   IDLE --first byte--> HEAD --> BODY --> CALL (with the handlers) --answer--> IDLE, or HEAD when more has come already
+ *                          |        |                                     |
+ *                          +--bad---+--> error answer --> CLOSING         +--> STALLED while the client does not read
+ *
+ * Pipelined requests wait in the input buffer and then in the socket: only one is with the handlers at a time, which
+ * keeps answers in order and bounds what one client can occupy. While there is none, a connection has no buffer.
+ *
+ * Deadlines: IDLE has connections.max.idle.ms; a request that is not there whole with its first bytes has
+ * receive.timeout.ms from then on, and is answered 408. CALL has none: the handlers answer in time. What is sent is
+ * watched by the connection (send.timeout.ms).
+ */
+#include "gateway/http/session.h"
+
+#include "gateway/http/answer.h"
+#include "gateway/http/request.h"
+#include "storage/runtime/log.h"
+#include "storage/runtime/metrics.h"
+
+#include <stdlib.h>
+
+enum session_state { SESSION_IDLE, SESSION_HEAD, SESSION_BODY, SESSION_CALL, SESSION_STALLED, SESSION_CLOSING };
+
+struct gw_http_session {
+    struct gw_http *door;
+    struct gw_conn *conn;
+    struct gw_http_request *request; /* NULL while IDLE */
+    enum session_state state;
+    bool timed; /* the deadline is that of a request */
+    bool ended; /* the client sends no more */
+    struct gw_http_session *next, **link;
+};
+
+static void run(struct gw_http_session *session);
+
+/* ---- answers ---- */
+
+static bool is_head(const struct gw_http_request *request) {
+    return kp_slice_equal(request->parser.head.method, KP_SLICE_LIT("HEAD"));
+}
+
+static void drop_request(struct gw_http_session *session) {
+    if (session->request != NULL) {
+        gw_http_request_free(session->request);
+        session->request = NULL;
+    }
+}
+
+static void close_after(struct gw_http_session *session) {
+    session->state = SESSION_CLOSING;
+    drop_request(session);
+    gw_conn_finish(session->conn);
+}
+
+/* Sends and releases the response. */
+static void send_response(struct gw_http_session *session, const struct gw_http_answer *answer) {
+    struct kp_chain out;
+    kp_chain_init(&out);
+    gw_http_answer(session->door, answer, &out);
+    rest_response_release(answer->response);
+    gw_conn_send(session->conn, &out);
+    st_metrics.http_requests_total++;
+}
+
+/* What ends the connection: the bytes are no request, or there is no room for it. */
+static void refuse(struct gw_http_session *session, enum rest_error error) {
+    struct rest_response response;
+    rest_response_error(&response, error);
+    if (error == REST_OVERLOADED) {
+        ST_LOG(memory_short, "door=http used=%zu", session->door->request_bytes);
+    } else {
+        ST_LOG(bad_frame, "door=http peer=%s status=%d", session->conn->peer, response.status);
+        st_metrics.bad_frames_total++;
+    }
+    const struct gw_http_answer answer = {.response = &response};
+    send_response(session, &answer);
+    close_after(session);
+}
+
+static void become_idle(struct gw_http_session *session) {
+    drop_request(session);
+    session->state = SESSION_IDLE;
+    session->timed = false;
+    gw_conn_deadline(session->conn, session->door->gateway->config->connections_max_idle_ms * ST_MS);
+}
+
+/* The request has been answered and the connection stays: what came behind it is next. */
+static void next_request(struct gw_http_session *session) {
+    gw_http_request_next(session->request);
+    if (gw_conn_backlog(session->conn) >= GW_CONN_LOW_WATER) {
+        session->state = SESSION_STALLED;
+        return;
+    }
+    if (session->request->used > 0) {
+        session->state = SESSION_HEAD;
+        session->timed = false;
+    } else {
+        become_idle(session);
+    }
+}
+
+static void answer_request(struct gw_http_session *session, struct rest_response *response) {
+    const struct gw_http_request *request = session->request;
+    const struct gw_http_head *head = &request->parser.head;
+    const struct gw_http_answer answer = {
+        .response = response,
+        .head_only = is_head(request),
+        .version_1_0 = head->version_1_0,
+        .keep_alive = head->keep_alive && !session->door->gateway->draining,
+    };
+    send_response(session, &answer);
+    if (answer.keep_alive) {
+        next_request(session);
+    } else {
+        close_after(session);
+    }
+}
+
+/* ---- requests ---- */
+
+static void call_done(struct rest_call *call) {
+    struct gw_http_request *request = ST_OWNER(call, struct gw_http_request, call);
+    struct gw_http_session *session = request->session;
+    if (session == NULL) {
+        rest_response_release(&call->response);
+        gw_http_request_free(request);
+        return;
+    }
+    answer_request(session, &call->response);
+    run(session);
+}
+
+/* The one route that is the gateway's own. */
+static void answer_metrics(struct gw_http_session *session) {
+    struct kp_slice method = session->request->parser.head.method;
+    struct rest_response response = {.status = 200, .content_type = "text/plain; version=0.0.4"};
+    size_t len = 0;
+    char *text = NULL;
+    if (!kp_slice_equal(method, KP_SLICE_LIT("GET")) && !kp_slice_equal(method, KP_SLICE_LIT("HEAD"))) {
+        rest_response_error(&response, REST_METHOD_NOT_ALLOWED);
+        rest_response_header(&response, "Allow", "GET, HEAD");
+    } else if ((text = st_metrics_text(&len)) == NULL) {
+        rest_response_error(&response, REST_OVERLOADED);
+    } else {
+        kp_chain_init(&response.body);
+        kp_chain_copy(&response.body, text, len);
+    }
+    free(text);
+    answer_request(session, &response);
+}
+
+static void begin_call(struct gw_http_session *session) {
+    struct gw_http_request *request = session->request;
+    const struct gw_http_head *head = &request->parser.head;
+    struct rest_request *to = &request->call.request;
+    *to = (struct rest_request){
+        .method = head->method,
+        .headers = head->headers,
+        .header_count = head->header_count,
+        .body = gw_http_request_payload(request),
+    };
+    bool whole_server = kp_slice_equal(head->target, KP_SLICE_LIT("*")); /* OPTIONS *: no route has this path */
+    if (whole_server) {
+        to->path = head->target;
+    } else if (!rest_target_split(head->target, &to->path, &to->query)) {
+        refuse(session, REST_BAD_REQUEST);
+        return;
+    }
+    if (kp_slice_equal(to->path, KP_SLICE_LIT("/metrics"))) {
+        answer_metrics(session);
+        return;
+    }
+    session->state = SESSION_CALL;
+    gw_conn_deadline(session->conn, ST_NEVER);
+    request->session = session;
+    request->call.order = session->conn->id;
+    request->call.done = call_done;
+    session->door->handle(session->door->rest, &request->call);
+}
+
+static void head_complete(struct gw_http_session *session) {
+    const struct gw_http_request *request = session->request;
+    const struct gw_http_head *head = &request->parser.head;
+    session->state = SESSION_BODY;
+    bool waits = head->expect_continue && request->used == head->length && (head->chunked || head->content_length > 0);
+    if (waits) {
+        static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+        struct kp_chain out;
+        kp_chain_init(&out);
+        kp_chain_copy(&out, go_on, sizeof go_on - 1);
+        gw_conn_send(session->conn, &out);
+    }
+}
+
+/* Goes as far as the bytes that are there allow. */
+static void run(struct gw_http_session *session) {
+    enum gw_http_step step = GW_HTTP_DONE;
+    while (step == GW_HTTP_DONE && (session->state == SESSION_HEAD || session->state == SESSION_BODY)) {
+        bool head = session->state == SESSION_HEAD;
+        step = head ? gw_http_request_head(session->request) : gw_http_request_body(session->request);
+        if (step == GW_HTTP_DONE && head) {
+            head_complete(session);
+        } else if (step == GW_HTTP_DONE) {
+            begin_call(session);
+        }
+    }
+    if (step == GW_HTTP_BAD) {
+        refuse(session, session->request->parser.error);
+        return;
+    }
+    bool waits = session->state <= SESSION_BODY;
+    if (waits && session->ended) {
+        close_after(session); /* it will not become whole */
+    } else if (waits) {
+        if (session->state != SESSION_IDLE && !session->timed) {
+            session->timed = true;
+            gw_conn_deadline(session->conn, session->door->gateway->config->receive_timeout_ms * ST_MS);
+        }
+        gw_conn_resume(session->conn);
+    }
+}
+
+/* ---- the connection's owner ---- */
+
+static size_t want(struct gw_conn *conn, uint8_t **into) {
+    struct gw_http_session *session = conn->owner;
+    if (session->state > SESSION_BODY) {
+        return 0;
+    }
+    if (session->request == NULL) {
+        session->request = gw_http_request_new(session->door);
+    }
+    size_t room = session->request == NULL ? 0 : gw_http_request_room(session->request, into);
+    if (room == 0) {
+        refuse(session, REST_OVERLOADED);
+    }
+    return room;
+}
+
+static void received(struct gw_conn *conn, size_t n) {
+    struct gw_http_session *session = conn->owner;
+    if (session->state == SESSION_IDLE) {
+        session->state = SESSION_HEAD;
+    }
+    gw_http_request_received(session->request, n);
+    run(session);
+}
+
+static void drained(struct gw_conn *conn) {
+    struct gw_http_session *session = conn->owner;
+    if (session->state != SESSION_STALLED) {
+        return;
+    }
+    if (session->request->used > 0) {
+        session->state = SESSION_HEAD;
+        session->timed = false;
+    } else {
+        become_idle(session);
+    }
+    run(session);
+}
+
+static bool ended(struct gw_conn *conn) {
+    struct gw_http_session *session = conn->owner;
+    session->ended = true;
+    return session->state == SESSION_CALL || session->state == SESSION_STALLED;
+}
+
+static void late(struct gw_conn *conn) {
+    struct gw_http_session *session = conn->owner;
+    if (session->state == SESSION_HEAD || session->state == SESSION_BODY) {
+        refuse(session, REST_REQUEST_TIMEOUT);
+    }
+}
+
+static void closed(struct gw_conn *conn, const char *why) {
+    (void)why;
+    struct gw_http_session *session = conn->owner;
+    if (session->state == SESSION_CALL) {
+        session->request->session = NULL; /* call_done frees it */
+    } else {
+        drop_request(session);
+    }
+    *session->link = session->next;
+    if (session->next != NULL) {
+        session->next->link = session->link;
+    }
+    free(session);
+}
+
+static const struct gw_conn_ops ops = {
+    .want = want,
+    .received = received,
+    .drained = drained,
+    .ended = ended,
+    .late = late,
+    .closed = closed,
+};
+
+bool gw_http_session_new(struct gw_http *door, struct gw_conn *conn) {
+    struct gw_http_session *session = calloc(1, sizeof *session);
+    if (session == NULL) {
+        return false;
+    }
+    *session = (struct gw_http_session){.door = door, .conn = conn, .next = door->sessions, .link = &door->sessions};
+    if (session->next != NULL) {
+        session->next->link = &session->next;
+    }
+    door->sessions = session;
+    conn->ops = &ops;
+    conn->owner = session;
+    gw_conn_send_timeout(conn, door->gateway->config->send_timeout_ms * ST_MS);
+    become_idle(session);
+    return true;
+}
+
+void gw_http_sessions_drain(struct gw_http *door) {
+    for (struct gw_http_session *session = door->sessions; session != NULL; session = session->next) {
+        if (session->state == SESSION_IDLE || session->state == SESSION_STALLED) {
+            close_after(session);
+        }
+    }
+}
