@@ -26,7 +26,10 @@ static void free_all(struct st_loop *loop, struct rest_exchange *exchange) {
     while (exchange != NULL) {
         struct rest_exchange *next = exchange->next;
         st_timer_stop(loop, &exchange->deadline);
-        st_defer_cancel(loop, &exchange->answer);
+        if (exchange->answer.queued) {
+            st_defer_cancel(loop, &exchange->answer);
+            rest_response_release(&exchange->call->response); /* nobody will be told of it */
+        }
         if (exchange->release != NULL) {
             exchange->release(exchange);
         }
