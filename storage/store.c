@@ -18,7 +18,8 @@ struct st_store *st_store_open(struct st_loop *loop, const char *url, char *mess
     const char *dir = strncmp(url, "file:", 5) == 0 ? url + 5 : url;
     size_t scheme = strspn(dir, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
     if (dir == url && scheme > 0 && dir[scheme] == ':') {
-        snprintf(message, message_size, "The store \"%s\" is of no kind known here: use file:DIR, a path, or memory:.", url);
+        snprintf(message, message_size,
+                 "The store \"%s\" is of no kind known here: use file:DIR, a path, or memory:.", url);
         return NULL;
     }
     if (dir[0] == '\0') {

@@ -502,7 +502,8 @@ static void lease_renew_run(struct memory *memory, struct request *request) {
         }
     } else {
         if (!found) {
-            core->leases = array_insert(core->leases, &core->lease_count, &core->lease_room, sizeof(struct st_lease), at);
+            core->leases =
+                array_insert(core->leases, &core->lease_count, &core->lease_room, sizeof(struct st_lease), at);
         }
         op->lease.renewed_ms = op->date_ms;
         core->leases[at] = op->lease;

@@ -176,3 +176,44 @@ struct event_base *st_loop_base(struct st_loop *loop) {
     struct driver *driver = driver_of(loop);
     return driver != NULL ? driver->base : NULL;
 }
+
+/* ---- descriptors ---- */
+
+struct st_watch {
+    struct event *event;
+    void (*readable)(void *arg);
+    void *arg;
+};
+
+static void readable_cb(evutil_socket_t fd, short what, void *arg) {
+    struct st_watch *watch = arg;
+    (void)fd;
+    (void)what;
+    watch->readable(watch->arg);
+}
+
+struct st_watch *st_watch_start(struct st_loop *loop, int fd, void (*readable)(void *arg), void *arg) {
+    struct driver *driver = driver_of(loop);
+    struct st_watch *watch = driver != NULL ? calloc(1, sizeof *watch) : NULL;
+    if (watch == NULL) {
+        return NULL;
+    }
+    watch->readable = readable;
+    watch->arg = arg;
+    watch->event = event_new(driver->base, fd, EV_READ | EV_PERSIST, readable_cb, watch);
+    if (watch->event == NULL || event_add(watch->event, NULL) != 0) {
+        st_watch_stop(watch);
+        return NULL;
+    }
+    return watch;
+}
+
+void st_watch_stop(struct st_watch *watch) {
+    if (watch == NULL) {
+        return;
+    }
+    if (watch->event != NULL) {
+        event_free(watch->event);
+    }
+    free(watch);
+}

@@ -6,7 +6,6 @@
 #include "storage/runtime/worker.h"
 
 #include <errno.h>
-#include <event2/event.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,7 +27,7 @@ struct st_workers {
     struct job_list queue, done; /* both under the mutex */
     bool closing;                /* under the mutex */
     int wake_fd;
-    struct event *wake;
+    struct st_watch *wake;
     char name[NAME_MAX_BYTES];
     unsigned thread_count;
     pthread_t threads[];
@@ -100,11 +99,11 @@ static void drain(struct st_workers *workers) {
     }
 }
 
-static void wake_cb(evutil_socket_t fd, short what, void *arg) {
-    (void)what;
+static void woken(void *arg) {
+    struct st_workers *workers = arg;
     uint64_t count;
-    if (read(fd, &count, sizeof count) == (ssize_t)sizeof count) {
-        drain(arg);
+    if (read(workers->wake_fd, &count, sizeof count) == (ssize_t)sizeof count) {
+        drain(workers);
     }
 }
 
@@ -119,9 +118,7 @@ static void stop_threads(struct st_workers *workers) {
 }
 
 static void release(struct st_workers *workers) {
-    if (workers->wake != NULL) {
-        event_free(workers->wake);
-    }
+    st_watch_stop(workers->wake);
     if (workers->wake_fd >= 0) {
         close(workers->wake_fd);
     }
@@ -144,7 +141,6 @@ static bool start_threads(struct st_workers *workers, unsigned threads) {
 }
 
 struct st_workers *st_workers_new(struct st_loop *loop, const char *name, unsigned threads) {
-    struct event_base *base = st_loop_base(loop);
     struct st_workers *workers = calloc(1, sizeof *workers + threads * sizeof(pthread_t));
     if (workers == NULL) {
         return NULL;
@@ -155,10 +151,10 @@ struct st_workers *st_workers_new(struct st_loop *loop, const char *name, unsign
     list_init(&workers->done);
     snprintf(workers->name, sizeof workers->name, "%s", name);
     workers->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (base != NULL && workers->wake_fd >= 0) {
-        workers->wake = event_new(base, workers->wake_fd, EV_READ | EV_PERSIST, wake_cb, workers);
+    if (workers->wake_fd >= 0) {
+        workers->wake = st_watch_start(loop, workers->wake_fd, woken, workers);
     }
-    if (workers->wake == NULL || event_add(workers->wake, NULL) != 0) {
+    if (workers->wake == NULL) {
         release(workers);
         return NULL;
     }

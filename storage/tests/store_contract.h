@@ -20,7 +20,7 @@ struct store_contract {
     void (*destroy)(void *world);
     /* One more handle on the same data, as another process would have it; also after all others were closed. */
     struct st_store *(*open)(void *world);
-    /* Lets the loops run a little: what is due at once, or waiting up to a few milliseconds. Virtual time: one event. */
+    /* Lets the loops run a little: what is due at once, or waiting a few milliseconds. Virtual time: one event. */
     void (*pump)(void *world);
     /* What the backend does beyond, or short of, the common contract: */
     bool hints;   /* `changed` of a handle is called when another handle has appended */

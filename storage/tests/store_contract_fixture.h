@@ -63,7 +63,7 @@ bool contract_filled(const uint8_t *bytes, size_t len, uint64_t seed);
         struct st_##name op;                                                                                           \
     };                                                                                                                 \
     static inline void name##_done(struct st_##name *op) {                                                             \
-        contract_finish(&ST_OWNER(op, struct name##_call, op)->call);                                                           \
+        contract_finish(&ST_OWNER(op, struct name##_call, op)->call);                                                  \
     }                                                                                                                  \
     static inline struct st_##name *name##_new(struct fixture *f) {                                                    \
         struct name##_call *call = calloc(1, sizeof *call);                                                            \
@@ -80,7 +80,7 @@ bool contract_filled(const uint8_t *bytes, size_t len, uint64_t seed);
         call->starting = false;                                                                                        \
     }                                                                                                                  \
     static inline enum st_error name##_wait(struct fixture *f, struct st_##name *op) {                                 \
-        contract_wait_for(f, &ST_OWNER(op, struct name##_call, op)->call);                                                      \
+        contract_wait_for(f, &ST_OWNER(op, struct name##_call, op)->call);                                             \
         assert_true(op->date_ms > 0);                                                                                  \
         return op->error;                                                                                              \
     }                                                                                                                  \

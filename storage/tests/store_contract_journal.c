@@ -105,7 +105,8 @@ static void of_two_handles_racing_for_a_slot_one_wins(void **state) {
     unsigned won_by_a = 0;
     enum { RACES = 40 };
     for (uint64_t slot = 1; slot <= RACES; slot++) {
-        struct st_journal_put *by_a = contract_entry_new(f, 0, slot, "from a", 6), *by_b = contract_entry_new(f, 0, slot, "from b", 6);
+        struct st_journal_put *by_a = contract_entry_new(f, 0, slot, "from a", 6);
+        struct st_journal_put *by_b = contract_entry_new(f, 0, slot, "from b", 6);
         if (slot % 2 == 0) {
             journal_put_start(f->a, by_a);
             journal_put_start(f->b, by_b);
@@ -177,7 +178,8 @@ static void repeating_a_put_finds_the_slot_taken(void **state) {
     assert_int_equal(contract_put_entry(f, f->a, 0, 1, "same", 4), ST_OK);
     assert_int_equal(contract_put_entry(f, f->a, 0, 1, "same", 4), ST_TAKEN);
     assert_int_equal(contract_put_entry(f, f->b, 0, 1, "other", 5), ST_TAKEN);
-    struct st_journal_put *first = contract_entry_new(f, 0, 2, "twice", 5), *second = contract_entry_new(f, 0, 2, "twice", 5);
+    struct st_journal_put *first = contract_entry_new(f, 0, 2, "twice", 5);
+    struct st_journal_put *second = contract_entry_new(f, 0, 2, "twice", 5);
     journal_put_start(f->a, first);
     journal_put_start(f->a, second);
     journal_put_wait(f, first);

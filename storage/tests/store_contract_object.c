@@ -22,8 +22,8 @@ static size_t round_up(size_t size, size_t align) {
 }
 
 /* An object of `len` bytes filled from `seed`, ready to be put; the buffer is the caller's. */
-struct st_object_put *contract_object_new(struct fixture *f, struct st_store *store, enum st_object_kind kind, size_t len,
-                                        uint64_t seed) {
+struct st_object_put *contract_object_new(struct fixture *f, struct st_store *store, enum st_object_kind kind,
+                                          size_t len, uint64_t seed) {
     const struct st_store_profile *profile = &store->profile;
     struct st_object_put *op = object_put_new(f);
     object_name_of(f, store, kind, 1, len, op->name);
