@@ -1,10 +1,10 @@
 # Sourced by infra/run and infra/test: installs Debian packages that are missing, and says so first.
 # An entry is a package, or package:command when any provider of the command will do.
 build_packages=(ca-certificates gcc:cc libc6-dev cmake:cmake ninja-build:ninja pkg-config:pkg-config
-                libevent-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev libcjson-dev
-                zlib1g-dev liblz4-dev libzstd-dev libsnappy-dev)
+                libevent-dev libsqlite3-dev zlib1g-dev liblz4-dev libzstd-dev libsnappy-dev)
 test_packages=(libcmocka-dev python3:python3 python3-venv curl:curl procps:ps)
-client_packages=(librdkafka-dev kcat:kcat python3-kafka openjdk-17-jdk-headless:javac maven:mvn nodejs:node npm:npm)
+client_packages=(librdkafka-dev kcat:kcat python3-kafka python3-lz4 python3-snappy python3-zstandard
+                 openjdk-17-jdk-headless:javac maven:mvn nodejs:node npm:npm)
 fuzz_packages=(clang-19:clang-19 libclang-rt-19-dev)
 
 package_missing() { # package, command
@@ -34,8 +34,16 @@ install_packages() { # entries...
         return 1
     fi
     echo "Installing these missing Debian packages with apt-get: ${missing[*]}" >&2
-    apt-get update -qq >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+    local log
+    log=$(mktemp)
+    if ! { apt-get update -qq &&
+           DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } \
+         </dev/null >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        return 1
+    fi
+    rm -f "$log"
 }
 
 configure_and_build() { # build directory, CMake options...
