@@ -13,7 +13,7 @@ struct gw_http_request;
 struct gw_http {
     struct gateway *gateway;
     struct rest *rest;
-    void (*handle)(struct rest *rest, struct rest_call *call); /* rest_handle; tests put their own in its place */
+    bool (*handle)(struct rest *rest, struct rest_call *call); /* rest_handle; tests put their own in its place */
     struct gw_http_session *sessions;       /* every connection */
     struct gw_http_request *active, *spare; /* every request; requests kept for reuse */
     size_t spare_count;

@@ -177,7 +177,11 @@ static void begin_call(struct gw_http_session *session) {
     request->session = session;
     request->call.order = session->conn->id;
     request->call.done = call_done;
-    session->door->handle(session->door->rest, &request->call);
+    if (!session->door->handle(session->door->rest, &request->call)) {
+        struct rest_response response;
+        rest_response_error(&response, REST_OVERLOADED);
+        answer_request(session, &response);
+    }
 }
 
 static void head_complete(struct gw_http_session *session) {
