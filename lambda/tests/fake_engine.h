@@ -67,7 +67,7 @@ static struct fake_topic *fake_topic(struct st_engine *fake, const char *name, i
     return topic;
 }
 
-static void fake_config(struct fake_topic *topic, const char *name, const char *value) {
+static inline void fake_config(struct fake_topic *topic, const char *name, const char *value) {
     topic->config = (struct st_config){kp_slice_cstr(name), kp_slice_cstr(value)};
     topic->topic.configs = &topic->config;
     topic->topic.config_count = 1;
