@@ -1,0 +1,19 @@
+/*
+ * Hearing of other processes' commits: inotify on DIR/writers, where every process reads one byte of its own file after
+ * each commit (writer.h). A read marks no inode dirty, and it comes when the commit is visible, which a write to the
+ * WAL does not: that one comes an fdatasync earlier, when a reader would still find nothing.
+ */
+#ifndef ST_LOCAL_WATCH_H
+#define ST_LOCAL_WATCH_H
+
+#include "storage/runtime/loop.h"
+
+struct st_watch;
+
+/* Calls `heard` on the loop thread when a process other than `own` has perhaps committed. NULL: the kernel has no more
+ * watches to give, and only looking helps. */
+struct st_watch *st_watch_new(struct st_loop *loop, const char *directory, uint64_t own, void (*heard)(void *arg),
+                              void *arg);
+void st_watch_free(struct st_watch *watch);
+
+#endif
