@@ -1,10 +1,14 @@
-# One warning policy for every target, and the switches for sanitizers.
+# One warning policy for every target, and the switches for sanitizers. Assertions stay on in every build.
+string(REPLACE "-DNDEBUG" "" CMAKE_C_FLAGS_RELWITHDEBINFO "${CMAKE_C_FLAGS_RELWITHDEBINFO}")
+string(REPLACE "-DNDEBUG" "" CMAKE_C_FLAGS_RELEASE "${CMAKE_C_FLAGS_RELEASE}")
 add_compile_options(-Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes
                     -Wwrite-strings -Wvla -Wundef -Werror -fno-common)
 add_compile_definitions(_GNU_SOURCE)
 if(CMAKE_BUILD_TYPE MATCHES "Rel")
   add_compile_options(-fstack-protector-strong)
-  add_compile_definitions($<$<NOT:$<BOOL:${SANITIZE}>>:_FORTIFY_SOURCE=2>)
+  if(NOT SANITIZE)
+    add_compile_definitions(_FORTIFY_SOURCE=2)
+  endif()
 endif()
 if(SANITIZE)
   add_compile_options(-fsanitize=${SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)

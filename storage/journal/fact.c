@@ -1,0 +1,155 @@
+/* Facts on the wire: one writer and one reader per body, behind a length so that a reader can tell a newer one. */
+#include "storage/journal/fact.h"
+
+static void write_topic(struct st_pack *out, const struct st_fact_topic *topic) {
+    st_pack_uuid(out, &topic->id);
+    st_pack_slice(out, topic->name);
+    st_pack_u(out, (uint64_t)topic->partitions);
+    st_pack_i(out, topic->first_offset);
+    st_pack_u(out, topic->config_count);
+    st_pack_bytes(out, topic->configs.ptr, topic->configs.len);
+}
+
+static void read_topic(struct st_unpack *in, struct st_fact_topic *topic) {
+    topic->id = st_unpack_uuid(in);
+    topic->name = st_unpack_slice(in);
+    topic->partitions = (int32_t)st_unpack_upto(in, ST_PARTITIONS_MAX);
+    topic->first_offset = st_unpack_i(in);
+    topic->config_count = (uint32_t)st_unpack_upto(in, ST_CONFIGS_MAX);
+    const uint8_t *configs = in->at;
+    for (uint32_t i = 0; i < topic->config_count; i++) {
+        st_unpack_slice(in);
+        st_unpack_slice(in);
+    }
+    if (!in->failed) {
+        topic->configs = kp_slice_of(configs, (size_t)(in->at - configs));
+    }
+    if (topic->partitions < 1 || topic->first_offset < 0 || !st_topic_name_valid(topic->name)) {
+        in->failed = true;
+    }
+}
+
+static void write_append(struct st_pack *out, const struct st_fact_append *append) {
+    st_pack_uuid(out, &append->topic_id);
+    st_pack_u(out, (uint64_t)append->partition);
+    st_pack_i(out, append->base);
+    st_pack_u(out, (uint64_t)append->count);
+    st_pack_u(out, append->flags);
+    st_pack_u(out, append->position);
+    st_pack_u(out, append->len);
+    st_pack_i(out, append->max_timestamp_ms);
+    if ((append->flags & ST_APPEND_PRODUCER) != 0) {
+        st_pack_u(out, (uint64_t)append->producer_id);
+        st_pack_u(out, (uint64_t)append->epoch);
+        st_pack_u(out, (uint64_t)append->first_sequence);
+    }
+}
+
+static void read_append(struct st_unpack *in, struct st_fact_append *append) {
+    append->topic_id = st_unpack_uuid(in);
+    append->partition = (int32_t)st_unpack_upto(in, ST_PARTITIONS_MAX - 1);
+    append->base = st_unpack_i(in);
+    append->count = (int32_t)st_unpack_upto(in, INT32_MAX);
+    append->flags = (uint32_t)st_unpack_upto(in, ST_APPEND_INLINE | ST_APPEND_PRODUCER | ST_APPEND_TIME);
+    append->position = (uint32_t)st_unpack_upto(in, UINT32_MAX);
+    append->len = (uint32_t)st_unpack_upto(in, UINT32_MAX);
+    append->max_timestamp_ms = st_unpack_i(in);
+    append->producer_id = -1;
+    append->epoch = -1;
+    append->first_sequence = -1;
+    if ((append->flags & ST_APPEND_PRODUCER) != 0) {
+        append->producer_id = (int64_t)st_unpack_upto(in, INT64_MAX);
+        append->epoch = (int16_t)st_unpack_upto(in, INT16_MAX);
+        append->first_sequence = (int32_t)st_unpack_upto(in, INT32_MAX);
+    }
+    if (append->base < 0 || append->count < 1 || append->base > INT64_MAX - append->count ||
+        append->len < KP_BATCH_HEADER_SIZE || append->position > UINT32_MAX - append->len) {
+        in->failed = true;
+    }
+}
+
+static void write_body(struct st_pack *body, const struct st_fact *fact) {
+    switch (fact->type) {
+    case ST_FACT_level:
+        st_pack_u(body, fact->u.level);
+        break;
+    case ST_FACT_topic_created:
+        write_topic(body, &fact->u.topic);
+        break;
+    case ST_FACT_topic_deleted:
+        st_pack_uuid(body, &fact->u.topic_id);
+        break;
+    case ST_FACT_producer_ids:
+        st_pack_u(body, fact->u.producer_ids);
+        break;
+    case ST_FACT_object:
+        st_pack_slice(body, fact->u.object.name);
+        st_pack_u(body, fact->u.object.len);
+        break;
+    case ST_FACT_append:
+        write_append(body, &fact->u.append);
+        break;
+    }
+}
+
+void st_fact_write(struct st_pack *out, const struct st_fact *fact) {
+    /* The body is written in place, behind room for the longest length, then moved up to it: bodies are tens of bytes. */
+    st_pack_u(out, fact->type);
+    size_t at = out->len;
+    st_pack_fixed(out, 0, 5);
+    write_body(out, fact);
+    if (out->failed) {
+        return;
+    }
+    size_t len = out->len - at - 5;
+    struct st_pack prefix = {.data = out->data + at, .capacity = 5, .limit = 5};
+    st_pack_u(&prefix, len);
+    memmove(out->data + at + prefix.len, out->data + at + 5, len);
+    out->len = at + prefix.len + len;
+}
+
+bool st_fact_read(struct st_unpack *in, struct st_fact *fact) {
+    uint64_t type = st_unpack_u(in);
+    struct kp_slice bytes = st_unpack_slice(in);
+    if (in->failed) {
+        return false;
+    }
+    struct st_unpack body = st_unpack_of(bytes);
+    *fact = (struct st_fact){0};
+    switch (type) {
+    case ST_FACT_level:
+        fact->u.level = st_unpack_u(&body);
+        break;
+    case ST_FACT_topic_created:
+        read_topic(&body, &fact->u.topic);
+        break;
+    case ST_FACT_topic_deleted:
+        fact->u.topic_id = st_unpack_uuid(&body);
+        break;
+    case ST_FACT_producer_ids:
+        fact->u.producer_ids = st_unpack_upto(&body, UINT32_MAX);
+        break;
+    case ST_FACT_object:
+        fact->u.object.name = st_unpack_slice(&body);
+        fact->u.object.len = st_unpack_u(&body);
+        body.failed |= fact->u.object.name.len == 0 || fact->u.object.name.len >= ST_OBJECT_NAME_MAX;
+        break;
+    case ST_FACT_append:
+        read_append(&body, &fact->u.append);
+        break;
+    default:
+        body.failed = true;
+    }
+    in->failed |= body.failed || body.at != body.end;
+    fact->type = (enum st_fact_type)type;
+    return !in->failed;
+}
+
+bool st_fact_config_next(struct st_unpack *in, struct st_config *config) {
+    if (st_unpack_left(in) == 0) {
+        return false;
+    }
+    config->name = st_unpack_slice(in);
+    config->value = st_unpack_slice(in);
+    return !in->failed;
+}

@@ -1,0 +1,406 @@
+/*
+ * The two loops of a journal. Sync: read from n+1 until the store says that was all; one read in flight, those who come
+ * meanwhile wait for the next. Put: build, put, and whatever the answer was, find out whose the slot is.
+ *
+ * A read may learn whose the slot is while the put is still flying. The put is not acted on twice: what the read said
+ * is kept in `owner`, and the put's own answer then only ends the flight.
+ */
+#include "storage/journal/journal.h"
+
+#include "storage/engine_state.h"
+#include "storage/runtime/log.h"
+#include "storage/runtime/metrics.h"
+
+#define READ_PAGE_BYTES (1024 * 1024)
+#define BACKOFF_LEAST (25 * ST_MS)
+#define BACKOFF_MOST (1000 * ST_MS)
+
+static void read_send(struct st_journal *journal);
+static void put_step(struct st_journal *journal);
+
+static int64_t backoff_ns(struct st_journal *journal, unsigned failures) {
+    int64_t most = BACKOFF_LEAST << (failures < 6 ? failures : 6);
+    if (most > BACKOFF_MOST) {
+        most = BACKOFF_MOST;
+    }
+    return BACKOFF_LEAST / 2 + (int64_t)(st_random_u64(journal->engine->loop) % (uint64_t)most); /* full jitter */
+}
+
+/* ---- applying ---- */
+
+static void journal_stop(struct st_journal *journal, uint64_t slot, const char *why) {
+    journal->stopped = true;
+    ST_LOG(journal_stopped, "journal=%u slot=%llu why=%s", journal->number, (unsigned long long)slot, why);
+}
+
+/* False: the journal is stopped. */
+static bool apply(struct st_journal *journal, uint64_t slot, struct kp_slice body) {
+    enum st_apply result = st_fold_apply(journal->fold, body);
+    if (result != ST_APPLY_OK) {
+        journal_stop(journal, slot, result == ST_APPLY_DAMAGED ? "damaged" : "misfit");
+        return false;
+    }
+    st_engine_applied(journal->engine, journal);
+    return true;
+}
+
+/* An entry that was read. False: stop reading this page. */
+static bool take_entry(struct st_journal *journal, const struct st_journal_entry *entry) {
+    if (entry->slot <= journal->fold->slot) {
+        return true; /* applied meanwhile: our own */
+    }
+    if (entry->slot != journal->fold->slot + 1) {
+        st_engine_reload(journal->engine, journal); /* the fold fell behind the trim */
+        return false;
+    }
+    bool contested = journal->commit != NULL && journal->owner == ST_SLOT_OPEN && journal->slot == entry->slot &&
+                     (journal->put_state == ST_PUT_FLYING || journal->put_state == ST_PUT_RESOLVING ||
+                      journal->put_state == ST_PUT_BACKOFF);
+    struct st_entry parsed;
+    if (contested && st_entry_read(entry->body, &parsed)) {
+        bool mine = st_entry_has(&parsed, &journal->commit->id);
+        journal->owner = mine ? ST_SLOT_MINE : ST_SLOT_OTHERS;
+    }
+    journal->news = true;
+    return apply(journal, entry->slot, entry->body);
+}
+
+/* ---- sync ---- */
+
+static void syncs_finish(struct st_sync *list, enum st_error error) {
+    while (list != NULL) {
+        struct st_sync *sync = list;
+        list = sync->next;
+        sync->next = NULL;
+        sync->error = error;
+        sync->done(sync);
+    }
+}
+
+static void sync_end(struct st_journal *journal, enum st_error error) {
+    struct st_sync *done = journal->sync_sent;
+    journal->sync_sent = NULL;
+    bool news = journal->news;
+    journal->news = false;
+    st_engine_synced(journal->engine, journal, error, news);
+    if (!journal->reading && !journal->loading && journal->sync_queued != NULL) {
+        journal->sync_sent = journal->sync_queued;
+        journal->sync_queued = NULL;
+        read_send(journal);
+    }
+    syncs_finish(done, error);
+}
+
+static void read_retry_due(struct st_timer *timer) {
+    struct st_journal *journal = ST_OWNER(timer, struct st_journal, read_retry);
+    if (!journal->reading && !journal->loading && !journal->stopped) {
+        read_send(journal);
+    }
+}
+
+static void read_failed(struct st_journal *journal) {
+    journal->read_failures++;
+    st_engine_store_failed(journal->engine, journal->read.error);
+    if (journal->put_state == ST_PUT_RESOLVING) { /* it must be known whose the slot is, whoever else waits */
+        st_timer_start(journal->engine->loop, &journal->read_retry, backoff_ns(journal, journal->read_failures));
+    }
+    sync_end(journal, ST_UNREADABLE);
+}
+
+static void read_done(struct st_journal_read *op) {
+    struct st_journal *journal = ST_OWNER(op, struct st_journal, read);
+    journal->reading = false;
+    st_engine_op_ended(journal->engine);
+    if (op->error != ST_OK) {
+        read_failed(journal);
+        return;
+    }
+    st_engine_store_answered(journal->engine);
+    journal->read_failures = 0;
+    bool whole = true;
+    for (size_t i = 0; i < op->count && whole; i++) {
+        whole = take_entry(journal, &op->entries[i]);
+    }
+    bool at_end = op->at_end && whole;
+    free(op->entries);
+    kp_blob_unref(op->blob);
+    if (journal->stopped) {
+        sync_end(journal, ST_UNREADABLE);
+    } else if (journal->loading) {
+        /* the syncs go on when the newer fold stands */
+    } else if (at_end) {
+        journal->proven_ms = op->date_ms;
+        sync_end(journal, ST_OK);
+    } else {
+        read_send(journal);
+    }
+    put_step(journal);
+}
+
+static void read_send(struct st_journal *journal) {
+    journal->reading = true;
+    journal->read = (struct st_journal_read){
+        .journal = journal->number,
+        .from = journal->fold->slot + 1,
+        .max_bytes = READ_PAGE_BYTES,
+        .done = read_done,
+    };
+    st_metrics.journal_reads_total++;
+    st_engine_op_started(journal->engine);
+    journal->engine->store->ops->journal_read(journal->engine->store, &journal->read);
+}
+
+void st_journal_sync(struct st_journal *journal, struct st_sync *sync) {
+    sync->next = journal->sync_queued;
+    journal->sync_queued = sync;
+    if (journal->stopped) {
+        struct st_sync *list = journal->sync_queued;
+        journal->sync_queued = NULL;
+        st_engine_fail_syncs_soon(journal->engine, list);
+        return;
+    }
+    if (!journal->reading && !journal->loading && journal->sync_sent == NULL) {
+        journal->sync_sent = journal->sync_queued;
+        journal->sync_queued = NULL;
+        read_send(journal);
+    }
+}
+
+/* ---- put ---- */
+
+static void commit_finish(struct st_journal *journal, enum st_error error, uint64_t slot) {
+    struct st_commit_op *op = journal->commit;
+    struct kp_blob *body = journal->body;
+    journal->commit = NULL;
+    journal->body = NULL;
+    journal->put_state = ST_PUT_IDLE;
+    journal->perhaps_stored = false;
+    st_timer_stop(journal->engine->loop, &journal->put_retry);
+    op->finished(op, error, slot, body);
+    kp_blob_unref(body);
+}
+
+static void put_retry_due(struct st_timer *timer) {
+    struct st_journal *journal = ST_OWNER(timer, struct st_journal, put_retry);
+    put_step(journal);
+}
+
+static void put_backoff(struct st_journal *journal) {
+    journal->put_state = ST_PUT_BACKOFF;
+    journal->put_failures++;
+    st_timer_start(journal->engine->loop, &journal->put_retry, backoff_ns(journal, journal->put_failures));
+}
+
+/* The put is ours at journal->slot and the fold stands just below it. */
+static void put_won(struct st_journal *journal) {
+    uint64_t slot = journal->slot;
+    if (slot == journal->fold->slot + 1 &&
+        !apply(journal, slot, kp_slice_of(journal->body->data, journal->body->size))) {
+        commit_finish(journal, ST_UNKNOWN, 0);
+        return;
+    }
+    commit_finish(journal, ST_OK, slot);
+}
+
+static void proof_done(struct st_checkpoint_ref *op) {
+    struct st_journal *journal = ST_OWNER(op, struct st_journal, proof);
+    st_engine_op_ended(journal->engine);
+    if (op->error == ST_ABSENT || (op->error == ST_OK && op->slot < journal->slot)) {
+        journal->proven_ms = op->date_ms;
+        put_won(journal);
+    } else if (op->error == ST_OK) {
+        st_engine_reload(journal->engine, journal);
+        commit_finish(journal, ST_UNKNOWN, 0);
+    } else {
+        put_backoff(journal); /* the identical put answers "taken" by us, and is proven then */
+    }
+}
+
+static void put_ok(struct st_journal *journal, int64_t date_ms) {
+    if (journal->proven_ms != 0 && date_ms - journal->proven_ms < ST_TAIL_PROOF_MS) {
+        journal->proven_ms = date_ms;
+        put_won(journal);
+        return;
+    }
+    journal->put_state = ST_PUT_PROVING;
+    journal->proof = (struct st_checkpoint_ref){.journal = journal->number, .done = proof_done};
+    st_engine_op_started(journal->engine);
+    journal->engine->store->ops->checkpoint_get(journal->engine->store, &journal->proof);
+}
+
+static void put_taken(struct st_journal *journal) {
+    st_metrics.slots_lost_total++;
+    journal->put_state = ST_PUT_RESOLVING;
+    if (journal->owner != ST_SLOT_OPEN) {
+        put_step(journal); /* a read has told already */
+    } else if (!journal->reading && !journal->loading) {
+        read_send(journal);
+    }
+}
+
+static void put_done(struct st_journal_put *op) {
+    struct st_journal *journal = ST_OWNER(op, struct st_journal, put);
+    st_engine_op_ended(journal->engine);
+    if (op->error == ST_OK || op->error == ST_TAKEN) {
+        st_engine_store_answered(journal->engine);
+        journal->put_failures = 0;
+    }
+    switch (op->error) {
+    case ST_OK:
+        journal->put_state = ST_PUT_RESOLVING;
+        if (journal->owner == ST_SLOT_OPEN && !journal->loading) {
+            put_ok(journal, op->date_ms);
+        } else {
+            put_step(journal);
+        }
+        return;
+    case ST_TAKEN:
+        put_taken(journal);
+        return;
+    case ST_GONE:
+        st_engine_reload(journal->engine, journal);
+        commit_finish(journal, ST_UNKNOWN, 0);
+        return;
+    default:
+        /* REFUSED leaves what earlier attempts left; everything else may have been, or may yet be, applied. */
+        journal->perhaps_stored |= op->error != ST_REFUSED;
+        st_engine_store_failed(journal->engine, op->error);
+        put_backoff(journal);
+        if (journal->owner != ST_SLOT_OPEN) {
+            put_step(journal);
+        } else {
+            st_journal_reconsider(journal);
+        }
+    }
+}
+
+static void put_send(struct st_journal *journal) {
+    journal->put_state = ST_PUT_FLYING;
+    journal->put = (struct st_journal_put){
+        .journal = journal->number,
+        .slot = journal->slot,
+        .body = kp_slice_of(journal->body->data, journal->body->size),
+        .writer = journal->engine->writer,
+        .done = put_done,
+    };
+    st_engine_op_started(journal->engine);
+    journal->engine->store->ops->journal_put(journal->engine->store, &journal->put);
+}
+
+static void put_build(struct st_journal *journal) {
+    kp_blob_unref(journal->body);
+    journal->body = NULL;
+    journal->perhaps_stored = false;
+    journal->owner = ST_SLOT_OPEN;
+    journal->slot = journal->fold->slot + 1;
+    struct kp_blob *body = journal->commit->build(journal->commit, journal->fold);
+    if (body == NULL) {
+        commit_finish(journal, ST_OK, 0);
+        return;
+    }
+    journal->body = body;
+    put_send(journal);
+}
+
+/* A reload brought the fold past the slot of the put: whose it was can no longer be told. */
+static void put_overtaken(struct st_journal *journal) {
+    if (journal->put_state == ST_PUT_BACKOFF && !journal->perhaps_stored) {
+        journal->put_state = ST_PUT_WAITING;
+        put_build(journal);
+    } else {
+        commit_finish(journal, ST_UNKNOWN, 0);
+    }
+}
+
+/* Goes on with the commit after anything that may matter to it. */
+static void put_step(struct st_journal *journal) {
+    if (journal->commit == NULL || journal->put_state == ST_PUT_FLYING || journal->put_state == ST_PUT_PROVING) {
+        return;
+    }
+    if (journal->put_state == ST_PUT_WAITING) {
+        if (!journal->loading && !journal->stopped) {
+            put_build(journal);
+        }
+        return;
+    }
+    if (journal->owner == ST_SLOT_MINE) {
+        commit_finish(journal, ST_OK, journal->slot);
+    } else if (journal->owner == ST_SLOT_OPEN && journal->fold->slot >= journal->slot && !journal->loading) {
+        put_overtaken(journal);
+    } else if (journal->owner == ST_SLOT_OTHERS) {
+        journal->put_state = ST_PUT_WAITING;
+        if (!journal->commit->wanted(journal->commit)) {
+            commit_finish(journal, ST_REFUSED, 0); /* the slot is proven another's: surely not stored */
+        } else if (!journal->loading && !journal->stopped) {
+            put_build(journal);
+        }
+    } else if (journal->put_state == ST_PUT_BACKOFF && journal->put_retry.heap_index == 0) {
+        put_send(journal);
+    } else if (journal->put_state == ST_PUT_RESOLVING && !journal->reading && !journal->loading &&
+               journal->read_retry.heap_index == 0) {
+        read_send(journal);
+    }
+}
+
+void st_journal_commit(struct st_journal *journal, struct st_commit_op *op) {
+    journal->commit = op;
+    journal->put_failures = 0;
+    journal->put_state = ST_PUT_WAITING;
+    st_random(journal->engine->loop, op->id.bytes, sizeof op->id.bytes);
+    put_step(journal);
+}
+
+bool st_journal_perhaps_stored(const struct st_journal *journal, const struct st_commit_op *op) {
+    if (journal->commit != op || journal->owner == ST_SLOT_OTHERS) {
+        return false;
+    }
+    return journal->perhaps_stored || journal->put_state == ST_PUT_FLYING ||
+           journal->put_state == ST_PUT_RESOLVING || journal->put_state == ST_PUT_PROVING;
+}
+
+void st_journal_reconsider(struct st_journal *journal) {
+    struct st_commit_op *op = journal->commit;
+    if (op != NULL && !st_journal_perhaps_stored(journal, op) && !op->wanted(op)) {
+        commit_finish(journal, ST_REFUSED, 0);
+    }
+}
+
+/* ---- life ---- */
+
+void st_journal_load_failed(struct st_journal *journal) {
+    syncs_finish(journal->sync_sent, ST_UNREADABLE);
+    journal->sync_sent = journal->sync_queued;
+    journal->sync_queued = NULL;
+}
+
+void st_journal_init(struct st_journal *journal, struct st_engine *engine, uint32_t number) {
+    *journal = (struct st_journal){
+        .engine = engine,
+        .number = number,
+        .read_retry = {.fn = read_retry_due},
+        .put_retry = {.fn = put_retry_due},
+        .loading = true,
+    };
+}
+
+void st_journal_release(struct st_journal *journal) {
+    st_timer_stop(journal->engine->loop, &journal->read_retry);
+    st_timer_stop(journal->engine->loop, &journal->put_retry);
+    kp_blob_unref(journal->body);
+    st_fold_free(journal->fold);
+    journal->fold = NULL;
+}
+
+void st_journal_install(struct st_journal *journal, struct st_fold *fold) {
+    st_fold_free(journal->fold);
+    journal->fold = fold;
+    journal->loading = false;
+    journal->proven_ms = 0;
+    if (journal->sync_sent == NULL) {
+        journal->sync_sent = journal->sync_queued;
+        journal->sync_queued = NULL;
+    }
+    if (!journal->reading) {
+        read_send(journal); /* whoever waits: the new fold has to reach the tail */
+    }
+}

@@ -1,0 +1,216 @@
+/* The cache of runs. */
+#include "storage/log/cache.h"
+
+#include "storage/engine_state.h"
+#include "storage/runtime/log.h"
+#include "storage/runtime/metrics.h"
+
+#define BUCKETS_LEAST 1024
+
+void st_cache_init(struct st_cache *cache, size_t limit) {
+    *cache = (struct st_cache){.limit = limit};
+}
+
+/* ---- the table of runs ---- */
+
+static size_t bucket_of(const struct st_cache *cache, uint64_t slot, uint32_t position) {
+    return (size_t)st_hash_mix(st_hash_mix(0, slot), position) & (cache->bucket_count - 1);
+}
+
+static void rehash(struct st_cache *cache) {
+    size_t count = cache->bucket_count == 0 ? BUCKETS_LEAST : cache->bucket_count * 2;
+    struct st_run **buckets = calloc(count, sizeof *buckets);
+    if (buckets == NULL) {
+        return; /* longer chains; none at all is handled by the caller */
+    }
+    struct st_run **old = cache->buckets;
+    size_t old_count = cache->bucket_count;
+    cache->buckets = buckets;
+    cache->bucket_count = count;
+    for (size_t i = 0; i < old_count; i++) {
+        for (struct st_run *run = old[i], *next; run != NULL; run = next) {
+            next = run->next_in_bucket;
+            struct st_run **bucket = &buckets[bucket_of(cache, run->slot, run->position)];
+            run->next_in_bucket = *bucket;
+            *bucket = run;
+        }
+    }
+    free(old);
+}
+
+static struct st_run *lookup(const struct st_cache *cache, uint64_t slot, uint32_t position) {
+    if (cache->bucket_count == 0) {
+        return NULL;
+    }
+    struct st_run *run = cache->buckets[bucket_of(cache, slot, position)];
+    while (run != NULL && (run->slot != slot || run->position != position)) {
+        run = run->next_in_bucket;
+    }
+    return run;
+}
+
+static void unlink_run(struct st_cache *cache, struct st_run *run) {
+    struct st_run **link = &cache->buckets[bucket_of(cache, run->slot, run->position)];
+    while (*link != run) {
+        link = &(*link)->next_in_bucket;
+    }
+    *link = run->next_in_bucket;
+    cache->run_count--;
+}
+
+/* ---- the lists of blobs ---- */
+
+static struct st_cache_list *list_of(struct st_cache *cache, const struct st_cached_blob *owner) {
+    return owner->cold ? &cache->cold : &cache->tail;
+}
+
+static void list_remove(struct st_cache_list *list, struct st_cached_blob *owner) {
+    *(owner->newer != NULL ? &owner->newer->older : &list->newest) = owner->older;
+    *(owner->older != NULL ? &owner->older->newer : &list->oldest) = owner->newer;
+    list->bytes -= owner->bytes;
+}
+
+static void list_add(struct st_cache_list *list, struct st_cached_blob *owner) {
+    owner->newer = NULL;
+    owner->older = list->newest;
+    *(list->newest != NULL ? &list->newest->newer : &list->oldest) = owner;
+    list->newest = owner;
+    list->bytes += owner->bytes;
+}
+
+static void evict(struct st_cache *cache, struct st_cached_blob *owner) {
+    list_remove(list_of(cache, owner), owner);
+    while (owner->runs != NULL) {
+        struct st_run *run = owner->runs;
+        owner->runs = run->next_of_blob;
+        unlink_run(cache, run);
+        free(run);
+    }
+    kp_blob_unref(owner->blob);
+    free(owner);
+}
+
+/* ---- use ---- */
+
+struct st_run *st_cache_find(struct st_cache *cache, uint64_t slot, uint32_t position) {
+    struct st_run *run = lookup(cache, slot, position);
+    if (run != NULL) {
+        struct st_cache_list *list = list_of(cache, run->owner);
+        list_remove(list, run->owner);
+        list_add(list, run->owner);
+    }
+    return run;
+}
+
+struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob *blob, bool cold) {
+    struct st_cached_blob *owner = calloc(1, sizeof *owner);
+    if (owner == NULL) {
+        return NULL;
+    }
+    owner->blob = kp_blob_ref(blob);
+    owner->cold = cold;
+    owner->bytes = sizeof *owner + sizeof *blob + blob->size;
+    list_add(list_of(cache, owner), owner);
+    return owner;
+}
+
+void st_cache_add_run(struct st_cache *cache, struct st_cached_blob *owner, uint64_t slot, uint32_t position,
+                      struct kp_slice bytes) {
+    if (cache->run_count >= cache->bucket_count) {
+        rehash(cache);
+    }
+    struct st_run *run = NULL;
+    if (cache->bucket_count > 0 && lookup(cache, slot, position) == NULL) {
+        run = calloc(1, sizeof *run);
+    }
+    if (run == NULL) {
+        return; /* not cached: it will be read from the store */
+    }
+    struct st_run **bucket = &cache->buckets[bucket_of(cache, slot, position)];
+    *run = (struct st_run){
+        .slot = slot,
+        .position = position,
+        .bytes = bytes,
+        .owner = owner,
+        .next_of_blob = owner->runs,
+        .next_in_bucket = *bucket,
+    };
+    *bucket = run;
+    owner->runs = run;
+    owner->bytes += sizeof *run;
+    list_of(cache, owner)->bytes += sizeof *run;
+    cache->run_count++;
+}
+
+void st_cache_trim(struct st_cache *cache) {
+    while (cache->cold.oldest != NULL && cache->cold.bytes > cache->limit / 2) {
+        evict(cache, cache->cold.oldest);
+    }
+    while (cache->tail.oldest != NULL && cache->tail.bytes + cache->cold.bytes > cache->limit) {
+        evict(cache, cache->tail.oldest);
+    }
+    st_metrics.cache_bytes = (int64_t)(cache->tail.bytes + cache->cold.bytes);
+}
+
+void st_cache_release(struct st_cache *cache) {
+    while (cache->cold.oldest != NULL) {
+        evict(cache, cache->cold.oldest);
+    }
+    while (cache->tail.oldest != NULL) {
+        evict(cache, cache->tail.oldest);
+    }
+    free(cache->buckets);
+}
+
+/* ---- patching ---- */
+
+bool st_run_patch(uint8_t *bytes, const struct st_row *row) {
+    int64_t next = row->base;
+    size_t at = 0;
+    while (at < row->len) {
+        struct kp_batch batch;
+        if (kp_batch_peek(kp_slice_of(bytes + at, row->len - at), &batch) != KP_ERROR_NONE ||
+            batch.last_offset_delta < 0 || next > row->end - 1 - batch.last_offset_delta) {
+            return false;
+        }
+        kp_batch_patch(bytes + at, next, -1);
+        if ((row->flags & ST_APPEND_TIME) != 0) {
+            kp_batch_set_append_time(bytes + at, batch.bytes.len, row->max_timestamp_ms);
+        }
+        next += batch.last_offset_delta + 1;
+        at += batch.bytes.len;
+    }
+    return next == row->end;
+}
+
+void st_cache_committed(struct st_engine *engine, struct st_flush *flush, uint64_t slot, struct kp_blob *body) {
+    struct st_entry entry;
+    bool in_object = flush->buffer != NULL;
+    if (!in_object && !st_entry_read(kp_slice_of(body->data, body->size), &entry)) {
+        return;
+    }
+    uint8_t *data = in_object ? flush->buffer->data + engine->store->profile.object_head_room
+                              : (uint8_t *)(uintptr_t)entry.inline_bytes.ptr;
+    struct st_cached_blob *owner = NULL;
+    for (struct st_request *r = flush->first; r != NULL; r = r->next) {
+        struct st_append_request *append = ST_OWNER(r, struct st_append_request, request);
+        if (r->kind != ST_REQUEST_APPEND || !append->stored) {
+            continue;
+        }
+        struct st_partition *partition =
+            st_fold_partition(engine->journal.fold, &append->topic_id, append->partition);
+        const struct st_row *row = partition != NULL ? st_partition_row(partition, append->base) : NULL;
+        if (row == NULL || row->slot != slot || row->base != append->base) {
+            continue; /* not the first batch of its row, or deleted by the same entry */
+        }
+        if (owner == NULL) {
+            owner = st_cache_add_blob(&engine->cache, in_object ? flush->buffer : body, false);
+        }
+        if (owner == NULL || !st_run_patch(data + row->position, row)) {
+            ST_LOG(store_damaged, "what=flush slot=%llu", (unsigned long long)slot);
+            break;
+        }
+        st_cache_add_run(&engine->cache, owner, slot, row->position, kp_slice_of(data + row->position, row->len));
+    }
+    st_cache_trim(&engine->cache);
+}

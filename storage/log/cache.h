@@ -1,0 +1,63 @@
+/*
+ * Record bytes in memory, ready to be served: base offsets and, on LogAppendTime topics, times are set once, when a run
+ * enters. A run is what one index row names: consecutive batches of one partition in one entry; (slot, position) names
+ * it for ever. Runs of one flush share the blob that was written to the store, so that what was just produced is served
+ * without reading it back.
+ *
+ * Two lists, each least recently used first: `tail` (what this process committed, or read near the end) and `cold`
+ * (what somebody read far behind). Cold ones may take at most half of the room, so that one reader going through
+ * history does not evict what everybody else wants.
+ */
+#ifndef ST_CACHE_H
+#define ST_CACHE_H
+
+#include "storage/journal/fold.h"
+
+struct st_flush;
+
+struct st_cached_blob {
+    struct kp_blob *blob;
+    struct st_run *runs;
+    bool cold;
+    size_t bytes; /* charged: the blob and its runs */
+    struct st_cached_blob *newer, *older;
+};
+
+struct st_run {
+    uint64_t slot;
+    uint32_t position;
+    struct kp_slice bytes; /* in the blob */
+    struct st_cached_blob *owner;
+    struct st_run *next_of_blob, *next_in_bucket;
+};
+
+struct st_cache_list {
+    struct st_cached_blob *newest, *oldest;
+    size_t bytes;
+};
+
+struct st_cache {
+    struct st_run **buckets; /* a power of two of them */
+    size_t bucket_count, run_count;
+    struct st_cache_list tail, cold;
+    size_t limit;
+};
+
+void st_cache_init(struct st_cache *cache, size_t limit);
+void st_cache_release(struct st_cache *cache);
+/* The run of a row, or NULL. Makes it the newest. */
+struct st_run *st_cache_find(struct st_cache *cache, uint64_t slot, uint32_t position);
+/* Begins a blob of runs; the cache takes its own reference. */
+struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob *blob, bool cold);
+/* Adds a run of patched bytes in that blob; an existing one stays. */
+void st_cache_add_run(struct st_cache *cache, struct st_cached_blob *owner, uint64_t slot, uint32_t position,
+                      struct kp_slice bytes);
+/* Evicts down to the limit. Called after adding. */
+void st_cache_trim(struct st_cache *cache);
+
+/* Sets the base offsets (and times) of a run's batches, in place. False: the bytes are not batches that fit the row. */
+bool st_run_patch(uint8_t *bytes, const struct st_row *row);
+/* A flush was committed at this slot: its bytes enter the cache. */
+void st_cache_committed(struct st_engine *engine, struct st_flush *flush, uint64_t slot, struct kp_blob *body);
+
+#endif

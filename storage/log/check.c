@@ -1,0 +1,383 @@
+/*
+ * Deciding a flush against the fold. What is accepted becomes facts, in the order of the requests; what is refused, or a
+ * duplicate, gets its answer. A flush may be decided several times, once per slot that it tries: each time everything
+ * starts over from the state that the slot would follow.
+ *
+ * Within one flush a request sees what those before it will have done: partitions and producers carry a "next" value
+ * that is good while check_mark is that of the build under way.
+ */
+#include "storage/engine_state.h"
+#include "storage/runtime/metrics.h"
+
+#define FACTS_LIMIT (ST_ENTRY_MAX - 32 * 1024)
+
+/* A producer that the partition does not know yet, with what this entry will say of it. */
+struct fresh_producer {
+    struct st_partition *partition;
+    int64_t id;
+    struct st_window window;
+    struct fresh_producer *next;
+};
+
+struct build {
+    struct st_flush *flush;
+    struct st_fold *fold;
+    uint64_t mark;
+    struct kp_arena arena; /* windows of this build */
+    struct fresh_producer *fresh;
+    struct st_pack facts; /* in the order of the requests */
+    bool stores_records;
+    uint64_t producer_ids;
+    size_t inline_len;
+    int64_t now_wall_ms;
+};
+
+static void decide(struct st_request *request, enum st_error error) {
+    request->state = ST_REQUEST_DECIDED;
+    request->error = error;
+}
+
+static void partition_begin(const struct build *build, struct st_partition *partition) {
+    if (partition->check_mark != build->mark) {
+        partition->check_mark = build->mark;
+        partition->next_end = partition->end;
+        partition->next_time_ms = partition->time_reached_ms;
+    }
+}
+
+/* The window as this entry leaves it so far; NULL when memory is out. */
+static struct st_window *producer_window(struct build *build, struct st_partition *partition, int64_t id) {
+    struct st_producer *known = st_partition_producer(partition, id);
+    if (known != NULL && known->check_mark == build->mark) {
+        return known->next;
+    }
+    if (known != NULL) {
+        struct st_window *window = kp_arena_alloc(&build->arena, sizeof *window);
+        if (window != NULL) {
+            *window = known->window;
+            known->next = window;
+            known->check_mark = build->mark;
+        }
+        return window;
+    }
+    for (struct fresh_producer *fresh = build->fresh; fresh != NULL; fresh = fresh->next) {
+        if (fresh->partition == partition && fresh->id == id) {
+            return &fresh->window;
+        }
+    }
+    struct fresh_producer *fresh = kp_arena_alloc(&build->arena, sizeof *fresh);
+    if (fresh == NULL) {
+        return NULL;
+    }
+    *fresh = (struct fresh_producer){.partition = partition, .id = id, .next = build->fresh};
+    build->fresh = fresh;
+    return &fresh->window;
+}
+
+/* Writes the fact and moves the partition's next end. */
+static void accept_append(struct build *build, struct st_append_request *append, struct st_partition *partition,
+                          struct st_window *window) {
+    int64_t time_ms = append->max_timestamp_ms;
+    append->append_time_ms = -1;
+    uint32_t flags = 0;
+    if (partition->topic->append_time) {
+        time_ms = build->now_wall_ms > partition->next_time_ms ? build->now_wall_ms : partition->next_time_ms;
+        append->append_time_ms = time_ms;
+        flags |= ST_APPEND_TIME;
+    }
+    if (build->flush->buffer == NULL) {
+        flags |= ST_APPEND_INLINE;
+        append->position = (uint32_t)build->inline_len;
+        build->inline_len += append->bytes.len;
+    }
+    append->base = partition->next_end;
+    append->log_start = partition->log_start;
+    struct st_fact fact = {
+        .type = ST_FACT_append,
+        .u.append =
+            {
+                .topic_id = append->topic_id,
+                .partition = append->partition,
+                .base = append->base,
+                .count = append->count,
+                .flags = flags | (window != NULL ? (uint32_t)ST_APPEND_PRODUCER : 0),
+                .position = append->position,
+                .len = (uint32_t)append->bytes.len,
+                .max_timestamp_ms = time_ms,
+                .producer_id = append->producer_id,
+                .epoch = append->epoch,
+                .first_sequence = append->first_sequence,
+            },
+    };
+    st_fact_write(&build->facts, &fact);
+    build->stores_records = true;
+    append->stored = true;
+    if (window != NULL) {
+        st_window_add(window, append->epoch, append->first_sequence, append->count, append->base,
+                      append->append_time_ms);
+    }
+    partition->next_end += append->count;
+    partition->next_time_ms = time_ms > partition->next_time_ms ? time_ms : partition->next_time_ms;
+    append->request.state = ST_REQUEST_ACCEPTED;
+}
+
+/* A batch stored before: its original place. Stored by this very entry: true only once the entry is. */
+static void accept_duplicate(struct st_append_request *append, const struct st_partition *partition,
+                             const struct st_window_batch *original) {
+    append->base = original->base;
+    append->append_time_ms = original->append_time_ms;
+    append->log_start = partition->log_start;
+    if (original->base >= partition->end) {
+        append->request.state = ST_REQUEST_ACCEPTED;
+    } else {
+        decide(&append->request, ST_OK);
+    }
+}
+
+/* False: the request is to be held, it leaves the flush. */
+static bool decide_sequence(struct build *build, struct st_append_request *append, struct st_partition *partition) {
+    struct st_window *window = producer_window(build, partition, append->producer_id);
+    const struct st_window_batch *original = NULL;
+    if (window == NULL) {
+        decide(&append->request, ST_NO_MEMORY);
+        return true;
+    }
+    switch (st_window_check(window, append->epoch, append->first_sequence, append->count, &original)) {
+    case ST_SEQUENCE_NEXT:
+        accept_append(build, append, partition, window);
+        return true;
+    case ST_SEQUENCE_DUPLICATE:
+        accept_duplicate(append, partition, original);
+        return true;
+    case ST_SEQUENCE_UNKNOWN:
+        if (append->hold_over) {
+            accept_append(build, append, partition, window);
+        }
+        return append->hold_over;
+    case ST_SEQUENCE_EARLY:
+        if (append->hold_over) {
+            decide(&append->request, ST_BAD_SEQUENCE);
+        }
+        return append->hold_over;
+    case ST_SEQUENCE_OLD:
+        decide(&append->request, ST_BAD_SEQUENCE);
+        return true;
+    case ST_SEQUENCE_FENCED:
+        decide(&append->request, ST_BAD_EPOCH);
+        return true;
+    }
+    return true;
+}
+
+static bool decide_append(struct build *build, struct st_append_request *append) {
+    struct st_topic_state *topic = st_fold_topic_by_id(build->fold, &append->topic_id);
+    if (topic == NULL) {
+        decide(&append->request, ST_NO_TOPIC_ID);
+        return true;
+    }
+    if (append->partition < 0 || append->partition >= topic->view.partition_count) {
+        decide(&append->request, ST_NO_PARTITION);
+        return true;
+    }
+    if (topic->deleted_mark == build->mark) {
+        decide(&append->request, ST_REFUSED); /* this very entry deletes it: not yet true */
+        return true;
+    }
+    if (append->bytes.len > topic->message_bytes_max) {
+        decide(&append->request, ST_TOO_LARGE);
+        return true;
+    }
+    if ((append->attributes & KP_BATCH_TRANSACTIONAL) != 0) {
+        decide(&append->request, ST_BAD_TXN_STATE);
+        return true;
+    }
+    struct st_partition *partition = &topic->partitions[append->partition];
+    partition_begin(build, partition);
+    if (partition->next_end > INT64_MAX - append->count) {
+        decide(&append->request, ST_REFUSED);
+        return true;
+    }
+    if (append->producer_id >= 0) {
+        return decide_sequence(build, append, partition);
+    }
+    accept_append(build, append, partition, NULL);
+    return true;
+}
+
+static void decide_create(struct build *build, struct st_create_request *create) {
+    struct st_request *request = &create->change.request;
+    struct st_topic_state *existing = st_fold_topic_by_name(build->fold, create->name);
+    if (existing != NULL) {
+        create->id = existing->view.id;
+        decide(request, ST_TOPIC_EXISTS);
+        return;
+    }
+    for (struct st_request *r = build->flush->first; r != request; r = r->next) {
+        struct st_create_request *other = ST_OWNER(r, struct st_create_request, change.request);
+        if (r->kind == ST_REQUEST_TOPIC_CREATE && r->state == ST_REQUEST_ACCEPTED &&
+            kp_slice_equal(other->name, create->name)) {
+            decide(request, ST_REFUSED); /* told to try again: it exists only once this entry does */
+            return;
+        }
+    }
+    struct st_fact fact = {
+        .type = ST_FACT_topic_created,
+        .u.topic =
+            {
+                .id = create->id,
+                .name = create->name,
+                .partitions = create->partitions,
+                .first_offset = create->first_offset,
+                .config_count = create->config_count,
+                .configs = kp_slice_of(create->configs.data, create->configs.len),
+            },
+    };
+    st_fact_write(&build->facts, &fact);
+    request->state = ST_REQUEST_ACCEPTED;
+}
+
+static void decide_delete(struct build *build, struct st_delete_request *delete) {
+    struct st_topic_state *topic = st_fold_topic_by_id(build->fold, &delete->id);
+    if (topic == NULL) {
+        decide(&delete->change.request, ST_NO_TOPIC_ID);
+        return;
+    }
+    if (topic->deleted_mark != build->mark) { /* one fact makes all deletes of it true */
+        struct st_fact fact = {.type = ST_FACT_topic_deleted, .u.topic_id = delete->id};
+        st_fact_write(&build->facts, &fact);
+        topic->deleted_mark = build->mark;
+    }
+    delete->change.request.state = ST_REQUEST_ACCEPTED;
+}
+
+static void decide_producer_ids(struct build *build, struct st_producer_ids_request *ids) {
+    ids->first = build->fold->next_producer_id + build->producer_ids;
+    build->producer_ids += ST_PRODUCER_ID_BLOCK;
+    struct st_fact fact = {.type = ST_FACT_producer_ids, .u.producer_ids = ST_PRODUCER_ID_BLOCK};
+    st_fact_write(&build->facts, &fact);
+    ids->change.request.state = ST_REQUEST_ACCEPTED;
+}
+
+/* False: the request is to be held. */
+static bool decide_request(struct build *build, struct st_request *request) {
+    switch (request->kind) {
+    case ST_REQUEST_APPEND:
+        return decide_append(build, ST_OWNER(request, struct st_append_request, request));
+    case ST_REQUEST_TOPIC_CREATE:
+        decide_create(build, ST_OWNER(request, struct st_create_request, change.request));
+        return true;
+    case ST_REQUEST_TOPIC_DELETE:
+        decide_delete(build, ST_OWNER(request, struct st_delete_request, change.request));
+        return true;
+    case ST_REQUEST_PRODUCER_IDS:
+        decide_producer_ids(build, ST_OWNER(request, struct st_producer_ids_request, change.request));
+        return true;
+    }
+    return true;
+}
+
+/* A held batch outlives its flush: it takes the bytes along. */
+static void leave_for_hold(struct st_flush *flush, struct st_append_request *append) {
+    if (append->blob == NULL) {
+        append->blob = kp_blob_ref(flush->buffer);
+    }
+    flush->request_count--;
+    flush->engine->flusher.bytes -= append->bytes.len;
+    st_append_hold(flush->engine, append);
+}
+
+static void decide_all(struct build *build) {
+    struct st_request **link = &build->flush->first;
+    while (*link != NULL) {
+        struct st_request *request = *link;
+        request->state = ST_REQUEST_GATHERED;
+        if (request->kind == ST_REQUEST_APPEND) {
+            ST_OWNER(request, struct st_append_request, request)->stored = false;
+        }
+        if (!request->abandoned && !decide_request(build, request)) {
+            *link = request->next;
+            leave_for_hold(build->flush, ST_OWNER(request, struct st_append_request, request));
+            continue;
+        }
+        link = &request->next;
+    }
+    build->flush->last = link;
+}
+
+static void copy_inline(const struct st_flush *flush, uint8_t *inline_at) {
+    for (struct st_request *r = flush->first; r != NULL; r = r->next) {
+        struct st_append_request *append = ST_OWNER(r, struct st_append_request, request);
+        if (r->kind == ST_REQUEST_APPEND && append->stored && append->blob != NULL) {
+            memcpy(inline_at + append->position, append->bytes.ptr, append->bytes.len);
+            st_metrics.produce_copied_bytes_total += append->bytes.len;
+        }
+    }
+}
+
+/* The facts of the requests, behind those that they rest on. */
+static void write_facts(struct build *build, struct st_pack *out) {
+    struct st_flush *flush = build->flush;
+    if (build->fold->level < ST_LEVEL) {
+        struct st_fact level = {.type = ST_FACT_level, .u.level = ST_LEVEL};
+        st_fact_write(out, &level);
+    }
+    if (build->stores_records && flush->buffer != NULL) {
+        struct st_fact object = {
+            .type = ST_FACT_object,
+            .u.object = {.name = kp_slice_cstr(flush->put.name), .len = flush->buffer_used},
+        };
+        st_fact_write(out, &object);
+    }
+    st_pack_bytes(out, build->facts.data, build->facts.len);
+    out->failed |= build->facts.failed;
+}
+
+static struct kp_blob *assemble(struct build *build) {
+    struct st_engine *engine = build->flush->engine;
+    struct st_pack facts;
+    st_pack_init(&facts, FACTS_LIMIT);
+    write_facts(build, &facts);
+    uint8_t *inline_at = NULL;
+    struct kp_blob *entry = NULL;
+    if (!facts.failed) {
+        entry = st_entry_build(&engine->writer, build->now_wall_ms, &build->flush->commit.id,
+                               kp_slice_of(facts.data, facts.len), build->inline_len, &inline_at);
+    }
+    st_pack_release(&facts);
+    if (entry != NULL) {
+        copy_inline(build->flush, inline_at);
+        st_entry_seal(entry);
+    }
+    return entry;
+}
+
+/* Memory ran out, or the entry would be too large: nothing of it is made true. */
+static void refuse_accepted(struct st_flush *flush) {
+    for (struct st_request *r = flush->first; r != NULL; r = r->next) {
+        if (r->state == ST_REQUEST_ACCEPTED) {
+            decide(r, ST_NO_MEMORY);
+        }
+    }
+}
+
+struct kp_blob *st_flush_build(struct st_flush *flush, struct st_fold *fold) {
+    struct build build = {
+        .flush = flush,
+        .fold = fold,
+        .mark = ++flush->engine->flusher.check_mark,
+        .now_wall_ms = st_now_wall_ms(flush->engine->loop),
+    };
+    kp_arena_init(&build.arena, 16 * 1024 * 1024);
+    st_pack_init(&build.facts, FACTS_LIMIT);
+    decide_all(&build);
+    struct kp_blob *entry = NULL;
+    if (build.facts.len > 0 || build.facts.failed) {
+        entry = assemble(&build);
+        if (entry == NULL) {
+            refuse_accepted(flush);
+        }
+    }
+    st_pack_release(&build.facts);
+    kp_arena_release(&build.arena);
+    return entry;
+}

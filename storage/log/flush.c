@@ -1,0 +1,378 @@
+/* The pipeline of flushes: gather, close, upload, commit in order. */
+#include "storage/log/flush.h"
+
+#include "storage/engine_state.h"
+#include "storage/runtime/metrics.h"
+
+#define UPLOAD_BACKOFF_LEAST (25 * ST_MS)
+#define UPLOAD_BACKOFF_MOST ST_SECOND
+#define FACT_ESTIMATE 80 /* an append fact with producer is about 60 bytes */
+
+static void pump(struct st_engine *engine);
+
+/* ---- the buffer of an object ---- */
+
+static size_t buffer_size(const struct st_engine *engine, size_t data) {
+    const struct st_store_profile *profile = &engine->store->profile;
+    size_t align = profile->object_align > 0 ? profile->object_align : 1;
+    return profile->object_head_room + (data + align - 1) / align * align;
+}
+
+static uint8_t *buffer_data(const struct st_flush *flush) {
+    return flush->buffer->data + flush->engine->store->profile.object_head_room;
+}
+
+/* Growing moves the data: batches copied before are found by their position. The first size is what recent flushes came
+ * to, so that this copy is rare. */
+static bool buffer_grow(struct st_flush *flush, size_t data) {
+    struct st_engine *engine = flush->engine;
+    size_t wanted = flush->buffer_used * 2 > data ? flush->buffer_used * 2 : data;
+    size_t used = engine->store->profile.object_head_room + flush->buffer_used;
+    if (!kp_blob_grow(flush->buffer, used, buffer_size(engine, wanted))) {
+        return false;
+    }
+    st_metrics.produce_copied_bytes_total += flush->buffer_used;
+    for (struct st_request *r = flush->first; r != NULL; r = r->next) {
+        if (r->kind == ST_REQUEST_APPEND) {
+            struct st_append_request *append = ST_OWNER(r, struct st_append_request, request);
+            append->bytes.ptr = buffer_data(flush) + append->position;
+        }
+    }
+    return true;
+}
+
+/* Copies a batch into the object buffer and lets its frame go. */
+static bool buffer_add(struct st_flush *flush, struct st_append_request *append) {
+    size_t data = flush->buffer_used + append->bytes.len;
+    if (buffer_size(flush->engine, data) > flush->buffer->size && !buffer_grow(flush, data)) {
+        return false;
+    }
+    uint8_t *at = buffer_data(flush) + flush->buffer_used;
+    memcpy(at, append->bytes.ptr, append->bytes.len);
+    st_metrics.produce_copied_bytes_total += append->bytes.len;
+    kp_blob_unref(append->blob);
+    append->blob = NULL;
+    append->bytes.ptr = at;
+    append->position = (uint32_t)flush->buffer_used;
+    flush->buffer_used = data;
+    return true;
+}
+
+/* The flush outgrew the inline limit: from here on its bytes live in an object's buffer. */
+static bool buffer_take(struct st_flush *flush, size_t next_len) {
+    struct st_engine *engine = flush->engine;
+    size_t data = flush->bytes + next_len;
+    if (data < engine->flusher.expected_bytes) {
+        data = engine->flusher.expected_bytes;
+    }
+    flush->buffer = kp_blob_new(buffer_size(engine, data));
+    if (flush->buffer == NULL) {
+        return false;
+    }
+    for (struct st_request *r = flush->first; r != NULL; r = r->next) {
+        if (r->kind == ST_REQUEST_APPEND && !buffer_add(flush, ST_OWNER(r, struct st_append_request, request))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- ends ---- */
+
+static void request_end(struct st_engine *engine, struct st_request *request, enum st_error error) {
+    if (request->kind == ST_REQUEST_APPEND) {
+        engine->flusher.bytes -= ST_OWNER(request, struct st_append_request, request)->bytes.len;
+    }
+    request->over(request, error);
+}
+
+static void flush_free(struct st_flush *flush) {
+    st_timer_stop(flush->engine->loop, &flush->put_retry);
+    kp_blob_unref(flush->buffer);
+    free(flush);
+}
+
+/* Ends all requests of a flush that has left the queue. */
+static void flush_end(struct st_flush *flush, enum st_error error) {
+    struct st_engine *engine = flush->engine;
+    struct st_request *list = flush->first;
+    flush->first = NULL;
+    while (list != NULL) {
+        struct st_request *request = list;
+        list = request->next;
+        enum st_error own = request->state == ST_REQUEST_DECIDED ? request->error : error;
+        request_end(engine, request, own);
+    }
+    st_metrics.flush_bytes = (int64_t)engine->flusher.bytes;
+    flush_free(flush);
+    st_append_relief(engine);
+}
+
+static void queue_remove(struct st_flush *flush) {
+    struct st_flusher *flusher = &flush->engine->flusher;
+    struct st_flush **link = &flusher->oldest;
+    while (*link != flush) {
+        link = &(*link)->next;
+    }
+    *link = flush->next;
+    if (flusher->newest == &flush->next) {
+        flusher->newest = link;
+    }
+    if (flusher->open == flush) {
+        flusher->open = NULL;
+    }
+}
+
+/* ---- commit ---- */
+
+static struct kp_blob *commit_build(struct st_commit_op *op, struct st_fold *fold) {
+    return st_flush_build(ST_OWNER(op, struct st_flush, commit), fold);
+}
+
+static bool flush_wanted(const struct st_flush *flush) {
+    for (const struct st_request *r = flush->first; r != NULL; r = r->next) {
+        if (!r->abandoned) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool commit_wanted(struct st_commit_op *op) {
+    return flush_wanted(ST_OWNER(op, struct st_flush, commit));
+}
+
+static void commit_finished(struct st_commit_op *op, enum st_error error, uint64_t slot, struct kp_blob *body) {
+    struct st_flush *flush = ST_OWNER(op, struct st_flush, commit);
+    struct st_engine *engine = flush->engine;
+    if (error == ST_OK && slot != 0) {
+        st_metrics.commits_total++;
+        st_histogram_add(&st_metrics.commit_latency_us, (uint64_t)(st_now_ns(engine->loop) - flush->closed_ns) / 1000);
+        st_cache_committed(engine, flush, slot, body);
+    }
+    queue_remove(flush);
+    flush_end(flush, error);
+    pump(engine);
+}
+
+/* ---- upload ---- */
+
+static void upload_send(struct st_flush *flush);
+
+static void upload_retry_due(struct st_timer *timer) {
+    upload_send(ST_OWNER(timer, struct st_flush, put_retry));
+}
+
+static void upload_retry(struct st_flush *flush) {
+    struct st_engine *engine = flush->engine;
+    int64_t most = UPLOAD_BACKOFF_LEAST << (flush->put_failures < 6 ? flush->put_failures : 6);
+    most = most < UPLOAD_BACKOFF_MOST ? most : UPLOAD_BACKOFF_MOST;
+    flush->put_failures++;
+    st_timer_start(engine->loop, &flush->put_retry,
+                   UPLOAD_BACKOFF_LEAST / 2 + (int64_t)(st_random_u64(engine->loop) % (uint64_t)most));
+}
+
+static void upload_done(struct st_object_put *op) {
+    struct st_flush *flush = ST_OWNER(op, struct st_flush, put);
+    struct st_engine *engine = flush->engine;
+    flush->put_flying = false;
+    st_engine_op_ended(engine);
+    if (op->error == ST_OK) {
+        st_engine_store_answered(engine);
+        engine->flusher.uploading--;
+        flush->state = ST_FLUSH_READY;
+        pump(engine);
+        return;
+    }
+    st_engine_store_failed(engine, op->error);
+    if (!flush_wanted(flush)) {
+        engine->flusher.uploading--;
+        queue_remove(flush);
+        flush_end(flush, ST_REFUSED); /* no entry ever named the object */
+        pump(engine);
+        return;
+    }
+    upload_retry(flush);
+}
+
+/* Each try goes under a new name: a try whose outcome is unknown leaves an orphan at worst. */
+static void upload_send(struct st_flush *flush) {
+    struct st_engine *engine = flush->engine;
+    flush->put = (struct st_object_put){.buffer = flush->buffer, .len = flush->buffer_used, .done = upload_done};
+    uint64_t begun = engine->journal.fold->slot;
+    if (!engine->store->ops->object_name(engine->store, ST_OBJECT_INGEST, engine->journal.number, begun,
+                                         flush->buffer_used, flush->put.name)) {
+        upload_retry(flush);
+        return;
+    }
+    flush->put_flying = true;
+    st_metrics.object_puts_total++;
+    st_engine_op_started(engine);
+    engine->store->ops->object_put(engine->store, &flush->put);
+}
+
+/* ---- gather ---- */
+
+static bool flush_is_full(const struct st_flush *flush) {
+    return flush->bytes >= flush->engine->store->profile.flush_limit ||
+           flush->facts_estimate >= ST_ENTRY_COMMITS_MAX;
+}
+
+static void flush_close(struct st_flush *flush) {
+    struct st_flusher *flusher = &flush->engine->flusher;
+    flusher->open = NULL;
+    flush->closed_ns = st_now_ns(flush->engine->loop);
+    if (flush->buffer == NULL) {
+        flush->state = ST_FLUSH_READY;
+        return;
+    }
+    flush->state = ST_FLUSH_UPLOADING;
+    flusher->uploading++;
+    flusher->expected_bytes = (flusher->expected_bytes * 3 + flush->buffer_used * 5 / 4) / 4;
+    upload_send(flush);
+}
+
+/* An open flush closes when nothing is in flight; a large one also while the commit before it is under way, so that the
+ * upload of one and the commit of the other overlap; and when it is full and an upload is free. */
+static bool may_close(const struct st_engine *engine, const struct st_flush *flush) {
+    const struct st_flusher *flusher = &engine->flusher;
+    if (flusher->oldest == flush) {
+        return true;
+    }
+    if (flush->buffer == NULL) {
+        return flush_is_full(flush);
+    }
+    return flusher->uploading == 0 || (flush_is_full(flush) && flusher->uploading < engine->store->profile.uploads_in_flight);
+}
+
+static void pump(struct st_engine *engine) {
+    struct st_flusher *flusher = &engine->flusher;
+    struct st_flush *oldest = flusher->oldest;
+    if (oldest != NULL && oldest->state == ST_FLUSH_READY && engine->journal.commit == NULL) {
+        oldest->state = ST_FLUSH_COMMITTING;
+        st_journal_commit(&engine->journal, &oldest->commit);
+    }
+    if (flusher->open != NULL && may_close(engine, flusher->open)) {
+        st_defer(engine->loop, &flusher->close_soon);
+    }
+}
+
+static void close_soon(struct st_task *task) {
+    struct st_engine *engine = ST_OWNER(task, struct st_engine, flusher.close_soon);
+    struct st_flush *open = engine->flusher.open;
+    if (open != NULL && may_close(engine, open)) {
+        flush_close(open);
+        pump(engine);
+    }
+}
+
+static struct st_flush *flush_open(struct st_engine *engine) {
+    struct st_flusher *flusher = &engine->flusher;
+    struct st_flush *flush = calloc(1, sizeof *flush);
+    if (flush == NULL) {
+        return NULL;
+    }
+    flush->engine = engine;
+    flush->last = &flush->first;
+    flush->put_retry.fn = upload_retry_due;
+    flush->commit = (struct st_commit_op){.build = commit_build, .wanted = commit_wanted, .finished = commit_finished};
+    *flusher->newest = flush;
+    flusher->newest = &flush->next;
+    flusher->open = flush;
+    return flush;
+}
+
+/* Puts the batch where the flush keeps its bytes. */
+static bool flush_take_bytes(struct st_flush *flush, struct st_append_request *append) {
+    size_t inline_limit = flush->engine->store->profile.inline_limit;
+    if (flush->buffer == NULL && flush->bytes + append->bytes.len <= inline_limit) {
+        return true;
+    }
+    return (flush->buffer != NULL || buffer_take(flush, append->bytes.len)) && buffer_add(flush, append);
+}
+
+/* True when the request does not fit behind what the open flush holds. */
+static bool needs_new_flush(const struct st_flush *flush, size_t len) {
+    size_t limit = flush->engine->store->profile.flush_limit;
+    return flush_is_full(flush) || (flush->bytes > 0 && flush->bytes + len > limit);
+}
+
+void st_flusher_add(struct st_engine *engine, struct st_request *request) {
+    struct st_flusher *flusher = &engine->flusher;
+    struct st_append_request *append = NULL;
+    size_t len = 0;
+    if (request->kind == ST_REQUEST_APPEND) {
+        append = ST_OWNER(request, struct st_append_request, request);
+        len = append->bytes.len;
+    }
+    if (flusher->open != NULL && needs_new_flush(flusher->open, len)) {
+        flush_close(flusher->open);
+    }
+    struct st_flush *flush = flusher->open != NULL ? flusher->open : flush_open(engine);
+    request->next = NULL;
+    request->state = ST_REQUEST_GATHERED;
+    flusher->bytes += len;
+    if (flush == NULL || (append != NULL && !flush_take_bytes(flush, append))) {
+        request_end(engine, request, ST_NO_MEMORY);
+        return;
+    }
+    *flush->last = request;
+    flush->last = &request->next;
+    flush->request_count++;
+    flush->bytes += len;
+    flush->facts_estimate += FACT_ESTIMATE;
+    if (request->kind == ST_REQUEST_TOPIC_CREATE) {
+        flush->facts_estimate += ST_OWNER(request, struct st_create_request, change.request)->configs.len + ST_TOPIC_NAME_MAX;
+    }
+    st_metrics.flush_bytes = (int64_t)flusher->bytes;
+    pump(engine);
+}
+
+/* ---- the rest ---- */
+
+bool st_flusher_idle(const struct st_engine *engine) {
+    return engine->flusher.oldest == NULL;
+}
+
+void st_flusher_reconsider(struct st_engine *engine) {
+    struct st_flush *flush = engine->flusher.oldest;
+    while (flush != NULL) {
+        struct st_flush *next = flush->next;
+        if (flush->state == ST_FLUSH_UPLOADING && !flush->put_flying && !flush_wanted(flush)) {
+            engine->flusher.uploading--;
+            queue_remove(flush);
+            flush_end(flush, ST_REFUSED);
+        }
+        flush = next;
+    }
+    st_journal_reconsider(&engine->journal);
+    pump(engine);
+}
+
+bool st_flusher_perhaps_stored(const struct st_engine *engine, const struct st_request *request) {
+    const struct st_flush *flush = engine->flusher.oldest; /* only the oldest can be committing */
+    if (flush == NULL || flush->state != ST_FLUSH_COMMITTING || request->state != ST_REQUEST_ACCEPTED) {
+        return false;
+    }
+    return st_journal_perhaps_stored(&engine->journal, &flush->commit);
+}
+
+void st_flusher_init(struct st_engine *engine) {
+    engine->flusher = (struct st_flusher){.close_soon = {.fn = close_soon}};
+    engine->flusher.newest = &engine->flusher.oldest;
+}
+
+void st_flusher_release(struct st_engine *engine) {
+    st_defer_cancel(engine->loop, &engine->flusher.close_soon);
+    while (engine->flusher.oldest != NULL) {
+        struct st_flush *flush = engine->flusher.oldest;
+        engine->flusher.oldest = flush->next;
+        while (flush->first != NULL) {
+            struct st_request *request = flush->first;
+            flush->first = request->next;
+            request->abandoned = true;
+            request->over(request, ST_UNKNOWN);
+        }
+        flush_free(flush);
+    }
+}
