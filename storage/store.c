@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "storage/backends/local/local.h"
+
 struct st_store *st_store_open(struct st_loop *loop, const char *url, char *message, size_t message_size) {
     if (message_size > 0) {
         message[0] = '\0';

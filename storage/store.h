@@ -215,8 +215,6 @@ struct st_store_ops {
  * message. The local backend makes what is missing, and refuses a store of a newer format here.
  */
 struct st_store *st_store_open(struct st_loop *loop, const char *url, char *message, size_t message_size);
-/* The local backend alone: what st_store_open does for a directory. */
-struct st_store *st_store_local_open(struct st_loop *loop, const char *dir, char *message, size_t message_size);
 /* The memory backend alone; two engines on one loop may share it. */
 struct st_store *st_store_memory_new(struct st_loop *loop);
 

@@ -179,22 +179,22 @@ struct event_base *st_loop_base(struct st_loop *loop) {
 
 /* ---- descriptors ---- */
 
-struct st_watch {
+struct st_fd_watch {
     struct event *event;
     void (*readable)(void *arg);
     void *arg;
 };
 
 static void readable_cb(evutil_socket_t fd, short what, void *arg) {
-    struct st_watch *watch = arg;
+    struct st_fd_watch *watch = arg;
     (void)fd;
     (void)what;
     watch->readable(watch->arg);
 }
 
-struct st_watch *st_watch_start(struct st_loop *loop, int fd, void (*readable)(void *arg), void *arg) {
+struct st_fd_watch *st_fd_watch_start(struct st_loop *loop, int fd, void (*readable)(void *arg), void *arg) {
     struct driver *driver = driver_of(loop);
-    struct st_watch *watch = driver != NULL ? calloc(1, sizeof *watch) : NULL;
+    struct st_fd_watch *watch = driver != NULL ? calloc(1, sizeof *watch) : NULL;
     if (watch == NULL) {
         return NULL;
     }
@@ -202,13 +202,13 @@ struct st_watch *st_watch_start(struct st_loop *loop, int fd, void (*readable)(v
     watch->arg = arg;
     watch->event = event_new(driver->base, fd, EV_READ | EV_PERSIST, readable_cb, watch);
     if (watch->event == NULL || event_add(watch->event, NULL) != 0) {
-        st_watch_stop(watch);
+        st_fd_watch_stop(watch);
         return NULL;
     }
     return watch;
 }
 
-void st_watch_stop(struct st_watch *watch) {
+void st_fd_watch_stop(struct st_fd_watch *watch) {
     if (watch == NULL) {
         return;
     }

@@ -27,7 +27,7 @@ struct st_workers {
     struct job_list queue, done; /* both under the mutex */
     bool closing;                /* under the mutex */
     int wake_fd;
-    struct st_watch *wake;
+    struct st_fd_watch *wake;
     char name[NAME_MAX_BYTES];
     unsigned thread_count;
     pthread_t threads[];
@@ -118,7 +118,7 @@ static void stop_threads(struct st_workers *workers) {
 }
 
 static void release(struct st_workers *workers) {
-    st_watch_stop(workers->wake);
+    st_fd_watch_stop(workers->wake);
     if (workers->wake_fd >= 0) {
         close(workers->wake_fd);
     }
@@ -152,7 +152,7 @@ struct st_workers *st_workers_new(struct st_loop *loop, const char *name, unsign
     snprintf(workers->name, sizeof workers->name, "%s", name);
     workers->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (workers->wake_fd >= 0) {
-        workers->wake = st_watch_start(loop, workers->wake_fd, woken, workers);
+        workers->wake = st_fd_watch_start(loop, workers->wake_fd, woken, workers);
     }
     if (workers->wake == NULL) {
         release(workers);

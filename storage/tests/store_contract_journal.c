@@ -6,7 +6,7 @@
 /* ---- journals ---- */
 
 struct st_journal_put *contract_entry_new(struct fixture *f, uint32_t journal, uint64_t slot, const void *body,
-                                        size_t len) {
+                                          size_t len) {
     struct st_journal_put *op = journal_put_new(f);
     op->journal = journal;
     op->slot = slot;
@@ -16,13 +16,13 @@ struct st_journal_put *contract_entry_new(struct fixture *f, uint32_t journal, u
 }
 
 enum st_error contract_put_entry(struct fixture *f, struct st_store *store, uint32_t journal, uint64_t slot,
-                               const void *body, size_t len) {
+                                 const void *body, size_t len) {
     return journal_put_run(f, store, contract_entry_new(f, journal, slot, body, len));
 }
 
 /* Puts slots first..last of `len` bytes filled with their slot as the seed. */
 void contract_put_entries(struct fixture *f, struct st_store *store, uint32_t journal, uint64_t first, uint64_t last,
-                        size_t len) {
+                          size_t len) {
     uint8_t *body = malloc(len);
     assert_non_null(body);
     for (uint64_t slot = first; slot <= last; slot++) {
@@ -57,7 +57,7 @@ static void page_release(struct st_journal_read *op) {
 
 /* Reads the journal page by page and checks that it holds exactly first..last, filled as put_entries does. */
 void contract_assert_holds(struct fixture *f, struct st_store *store, uint32_t journal, uint64_t first, uint64_t last,
-                         size_t len, size_t max_bytes) {
+                           size_t len, size_t max_bytes) {
     uint64_t next = first;
     for (bool at_end = false; !at_end;) {
         struct st_journal_read *page = read_page(f, store, journal, next == first ? 1 : next, max_bytes);
@@ -367,6 +367,15 @@ static void a_slot_under_the_checkpoint_cannot_be_put(void **state) {
     assert_int_equal(contract_put_entry(f, f->b, 0, 7, "next", 4), ST_OK);
 }
 
+static void a_slot_that_never_was_is_gone_once_a_checkpoint_stands_above_it(void **state) {
+    struct fixture *f = *state;
+    contract_put_entries(f, f->a, 0, 1, 2, 10);
+    assert_int_equal(advance(f, f->a, 0, 5, "of a writer that was ahead"), ST_OK);
+    enum st_error error = contract_put_entry(f, f->b, 0, 3, "late", 4);
+    assert_int_equal(error, contract->revives ? ST_OK : ST_GONE);
+    assert_int_equal(contract_put_entry(f, f->b, 0, 6, "next", 4), ST_OK);
+}
+
 static void trimmed_slots_are_gone_for_readers_and_writers(void **state) {
     struct fixture *f = *state;
     contract_put_entries(f, f->a, 0, 1, 10, 10);
@@ -419,6 +428,7 @@ int contract_journal_tests(void) {
         CONTRACT_TEST(a_checkpoint_only_advances),
         CONTRACT_TEST(of_two_handles_advancing_to_one_slot_one_wins),
         CONTRACT_TEST(a_slot_under_the_checkpoint_cannot_be_put),
+        CONTRACT_TEST(a_slot_that_never_was_is_gone_once_a_checkpoint_stands_above_it),
         CONTRACT_TEST(trimmed_slots_are_gone_for_readers_and_writers),
         CONTRACT_TEST(a_long_journal_is_trimmed_whole),
     };

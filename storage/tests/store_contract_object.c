@@ -64,7 +64,7 @@ static enum st_error get_wait(struct fixture *f, struct st_object_get *op) {
 
 /* Reads a range and compares it with what fill wrote. */
 enum st_error contract_get_range(struct fixture *f, struct st_store *store, const char *name, uint64_t position,
-                               size_t len, uint64_t seed) {
+                                 size_t len, uint64_t seed) {
     struct st_object_get *op = get_start(f, store, name, position, len);
     if (get_wait(f, op) == ST_OK) {
         uint8_t *whole = malloc(position + len);
