@@ -45,6 +45,7 @@ struct st_sim_options {
     bool guarded;         /* a slot at or below the newest checkpoint is refused as gone (as an SQL store can do); else
                              a put looks only at its own slot (one conditional item), and may revive a trimmed one */
     bool gone_first;      /* guarded: gone is said even of a slot that still holds an entry */
+    bool watched;         /* report broken rules, end pages of reads anywhere */
     bool hints;           /* `changed` is called when others append */
     uint32_t nameless;    /* chance that no object name can be had */
     int64_t epoch_ms;     /* the store's clock at virtual time 0 */
@@ -71,9 +72,9 @@ int64_t st_sim_date_ms(const struct st_sim *sim);
 #define ST_SIM_FATES 7
 const uint64_t *st_sim_fates(const struct st_sim *sim);
 /* What stands in the store, for the checker: 0 when there is none. */
-uint64_t st_sim_last_slot(const struct st_sim *sim, uint32_t journal);
-uint64_t st_sim_trimmed_below(const struct st_sim *sim, uint32_t journal);
-uint64_t st_sim_checkpoint_slot(const struct st_sim *sim, uint32_t journal);
+uint64_t st_sim_last_slot(struct st_sim *sim, uint32_t journal);
+uint64_t st_sim_trimmed_below(struct st_sim *sim, uint32_t journal);
+uint64_t st_sim_checkpoint_slot(struct st_sim *sim, uint32_t journal);
 
 /* A handle for the process `node`; it has a loop of its own. NULL: out of memory. */
 struct st_store *st_sim_store_new(struct st_sim *sim, struct st_loop *loop, unsigned node);
