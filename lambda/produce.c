@@ -6,11 +6,12 @@
  *
  *   topic known --------------------------------------------> append -> answer
  *   topic unknown -> create it (1 partition, first offset 1) -> look again
- *   topic gone meanwhile (a closed id) -> sync -> look again
+ *   topic gone meanwhile (a closed id), or being made by another request -> sync -> look again
  *
- * What the topic's configuration forbids is refused only after a sync, since it may have changed. A 503 says that the
- * record is surely not stored: everything before the append, and an append that was refused. Once the append has begun
- * only its own answer counts.
+ * A batch larger than the topic takes is refused here already, so that it is not uploaded first; only after a sync, since
+ * the configuration may have changed (the engine decides again, at the commit). A 503 says that the record is surely not
+ * stored: everything before the append, and an append that was refused. Once the append has begun only its own answer
+ * counts.
  */
 #include "lambda/exchange.h"
 
@@ -21,7 +22,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define TRIES_MAX 4 /* how often a topic may vanish under one request */
+#define TRIES_MAX 6 /* how often a topic may vanish, or be in the making, under one request */
 #define HTTP_FIRST_OFFSET 1
 
 static void send_to_topic(struct rest_exchange *exchange);
@@ -54,7 +55,7 @@ static void answer_stored(struct rest_exchange *exchange) {
 
 /* The topic was deleted, perhaps made again under another id: the name decides. */
 static void look_again(struct rest_exchange *exchange) {
-    if (++exchange->produce.tries == TRIES_MAX) {
+    if (++exchange->produce.tries >= TRIES_MAX) {
         rest_exchange_store_error(exchange, ST_REFUSED);
         return;
     }
@@ -102,6 +103,8 @@ static void created(struct st_topic_create *create) {
     }
     if (create->error == ST_OK || create->error == ST_TOPIC_EXISTS) {
         send_to_topic(exchange);
+    } else if (create->error == ST_REFUSED) {
+        look_again(exchange); /* so is a second create of one name answered while the first is being committed */
     } else {
         /* Even when it is not known whether the topic was made: the record surely was not. */
         bool away = st_error_outcome_unknown(create->error);
@@ -110,7 +113,7 @@ static void created(struct st_topic_create *create) {
 }
 
 static void create(struct rest_exchange *exchange) {
-    if (++exchange->produce.tries == TRIES_MAX) {
+    if (++exchange->produce.tries >= TRIES_MAX) {
         rest_exchange_store_error(exchange, ST_REFUSED);
         return;
     }

@@ -61,17 +61,17 @@ static void door_begin(struct door *door, const char *method, const char *target
     assert_false(door->answered);
 }
 
-static int door_ask(struct door *door, const char *method, const char *target, struct kp_slice body) {
+static inline int door_ask(struct door *door, const char *method, const char *target, struct kp_slice body) {
     door_begin(door, method, target, body);
     assert_true(virtual_run(door->loop, &door->clock, &door->answered, 60 * ST_SECOND));
     return door->status;
 }
 
-static int door_get(struct door *door, const char *target) {
+static inline int door_get(struct door *door, const char *target) {
     return door_ask(door, "GET", target, (struct kp_slice){NULL, 0});
 }
 
-static int door_post(struct door *door, const char *target, const char *body) {
+static inline int door_post(struct door *door, const char *target, const char *body) {
     return door_ask(door, "POST", target, kp_slice_cstr(body));
 }
 
@@ -86,7 +86,7 @@ static inline const char *door_header(const struct door *door, const char *name)
 }
 
 /* The last answer is {"error":"...","code":"<code>"} with this status. */
-static void assert_error(const struct door *door, int status, const char *code) {
+static inline void assert_error(const struct door *door, int status, const char *code) {
     char end[128];
     snprintf(end, sizeof end, "\",\"code\":\"%s\"}", code);
     size_t len = strlen(end);

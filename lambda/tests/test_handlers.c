@@ -90,6 +90,15 @@ static void produce_uses_the_topic_of_a_creator_that_was_faster(void **state) {
     assert_string_equal(door->body, "{\"topic\":\"t\",\"offset\":0}");
 }
 
+static void produce_waits_for_a_topic_that_another_request_is_making(void **state) {
+    struct door *door = *state;
+    fake_topic(&fake, "t", 1)->hidden = true; /* until the sync */
+    fake.create_errors[0] = ST_REFUSED;
+    assert_int_equal(door_post(door, "/topics/t/produce", "{\"payload\":1}"), 200);
+    assert_string_equal(door->body, "{\"topic\":\"t\",\"offset\":1}");
+    assert_int_equal(fake.creates, 1);
+}
+
 static void produce_refuses_a_body_that_is_no_object_with_a_payload(void **state) {
     struct door *door = *state;
     door_post(door, "/topics/t/produce", "");
@@ -153,7 +162,9 @@ static void produce_says_503_when_surely_nothing_was_stored(void **state) {
     fake.append_errors[0] = ST_REFUSED;
     door_post(door, "/topics/t/produce", "{\"payload\":1}");
     assert_error(door, 503, "not_now");
-    fake.create_errors[0] = ST_REFUSED;
+    for (size_t i = 0; i < 8; i++) {
+        fake.create_errors[i] = ST_REFUSED;
+    }
     door_post(door, "/topics/u/produce", "{\"payload\":1}");
     assert_error(door, 503, "not_now");
     fake.create_errors[0] = ST_UNKNOWN; /* the topic may be there, the record is not */
@@ -576,6 +587,7 @@ int main(void) {
         CASE(produce_stores_the_bytes_of_the_payload_as_they_were_sent),
         CASE(produce_makes_an_unknown_topic_with_one_partition_that_starts_at_one),
         CASE(produce_uses_the_topic_of_a_creator_that_was_faster),
+        CASE(produce_waits_for_a_topic_that_another_request_is_making),
         CASE(produce_refuses_a_body_that_is_no_object_with_a_payload),
         CASE(produce_refuses_bad_topic_names),
         CASE(produce_decodes_the_topic),
