@@ -78,19 +78,6 @@ void st_engine_fail_syncs_soon(struct st_engine *engine, struct st_sync *list) {
     st_defer(engine->loop, &engine->fail_syncs);
 }
 
-void st_engine_synced(struct st_engine *engine, struct st_journal *journal, enum st_error error, bool news) {
-    (void)journal;
-    if (error == ST_OK) {
-        st_waits_synced(engine, news);
-        if (engine->opened != NULL) {
-            void (*opened)(void *arg, enum st_error error) = engine->opened;
-            engine->opened = NULL;
-            engine->open = true;
-            opened(engine->opened_arg, ST_OK);
-        }
-    }
-}
-
 void st_engine_applied(struct st_engine *engine, struct st_journal *journal) {
     (void)journal;
     if (engine->held != NULL) {
@@ -126,6 +113,21 @@ static void load_failed(struct st_engine *engine, enum st_error error) {
     }
     int64_t delay = LOAD_RETRY_LEAST << (engine->load_failures < 6 ? engine->load_failures : 6);
     st_timer_start(engine->loop, &engine->load_retry, delay < LOAD_RETRY_MOST ? delay : LOAD_RETRY_MOST);
+}
+
+void st_engine_synced(struct st_engine *engine, struct st_journal *journal, enum st_error error, bool news) {
+    (void)journal;
+    if (error != ST_OK && engine->opened != NULL) {
+        load_failed(engine, error); /* nobody else asks again before it is open */
+    } else if (error == ST_OK) {
+        st_waits_synced(engine, news);
+        if (engine->opened != NULL) {
+            void (*opened)(void *arg, enum st_error error) = engine->opened;
+            engine->opened = NULL;
+            engine->open = true;
+            opened(engine->opened_arg, ST_OK);
+        }
+    }
 }
 
 void st_engine_loaded(struct st_engine *engine, enum st_error error, struct st_fold *fold) {
