@@ -31,7 +31,7 @@ struct server {
     struct gw_process *process;
     struct st_store *store;
     struct gw_listener *kafka, *http;
-    unsigned connections_max; /* of each door */
+    unsigned connections_max;
     bool opening, open, stopping, cut_off; /* open: the engine is */
     int status;
     int64_t drain_until_ns;
@@ -243,9 +243,9 @@ static void start(struct server *server) {
     gw_process_run(server->process);
 }
 
-/* Descriptors are kept back for the store; the two doors share the rest. */
-static unsigned door_connections_max(const struct gw_config *config, uint64_t files) {
-    uint64_t most = files > 2 * DESCRIPTORS_KEPT ? (files - DESCRIPTORS_KEPT) / 2 : files / 4;
+/* Descriptors are kept back for the store. */
+static unsigned connections_max(const struct gw_config *config, uint64_t files) {
+    uint64_t most = files > 2 * DESCRIPTORS_KEPT ? files - DESCRIPTORS_KEPT : files / 2;
     return (unsigned)((uint64_t)config->max_connections < most ? (uint64_t)config->max_connections : most);
 }
 
@@ -267,7 +267,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     st_log_level((enum st_log_level)server.config.log_level);
-    server.connections_max = door_connections_max(&server.config, gw_process_raise_files());
+    server.connections_max = connections_max(&server.config, gw_process_raise_files());
     server.process = gw_process_new(signalled, &server);
     if (server.process == NULL) {
         fprintf(stderr, "gateway: out of memory\n");

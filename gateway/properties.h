@@ -17,8 +17,8 @@ struct gw_property {
     const char *key, *value;
 };
 
-/* Calls `take` for each property in order. False with one sentence in message (GW_PROPERTIES_MESSAGE_MAX bytes) when the
- * file cannot be read or is malformed, or when `take` returns false (it has written the message then). */
+/* Calls `take` for each property in order. False with one sentence in message (GW_PROPERTIES_MESSAGE_MAX bytes) when
+ * the file cannot be read or is malformed, or when `take` returns false (it has written the message then). */
 bool gw_properties_read(const char *path,
                         bool (*take)(void *arg, const struct gw_property *property, char *message), void *arg,
                         char *message);

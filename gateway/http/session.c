@@ -1,7 +1,7 @@
 /*
  * A connection's requests, one after the other:
  *
- *   IDLE --first byte--> HEAD --> BODY --> CALL (with the handlers) --answer--> IDLE, or HEAD when more has come already
+ *   IDLE --first byte--> HEAD --> BODY --> CALL (with the handlers) --answer--> IDLE, or HEAD when more is there
  *                          |        |                                     |
  *                          +--bad---+--> error answer --> CLOSING         +--> STALLED while the client does not read
  *

@@ -2,8 +2,8 @@
  * Connections on raw readiness events. libevent's bufferevents would copy every frame through their own chain of
  * buffers; here recv writes where the owner wants the bytes, and sendmsg reads straight from the blobs of an answer.
  *
- * Life: OPEN -> (FINISHING -> LINGERING) -> CLOSED. Whatever ends a connection only marks it; `closed` runs from a task,
- * so that an owner is never freed under the feet of its own callback.
+ * Life: OPEN -> (FINISHING -> LINGERING) -> CLOSED. Whatever ends a connection only marks it; `closed` runs from a
+ * task, so that an owner is never freed under the feet of its own callback.
  *
  * FINISHING sends what is queued, then says FIN. LINGERING then throws away what the peer still sends: a socket that is
  * closed over unread bytes answers with RST, and the peer may lose the answer that it was about to read.

@@ -7,6 +7,7 @@
 
 #include "storage/runtime/log.h"
 #include "storage/runtime/loop_libevent.h"
+#include "storage/runtime/metrics.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -107,9 +108,9 @@ static void acceptable(evutil_socket_t fd, short what, void *arg) {
             }
             continue; /* this one went away before it was taken */
         }
-        if (listener->count >= listener->options.connections_max) {
-            ST_LOG(connection_limit, "port=%u connections=%u", (unsigned)listener->port,
-                   listener->count);
+        if (st_metrics.connections >= (int64_t)listener->options.connections_max) {
+            ST_LOG(connection_limit, "port=%u connections=%lld", (unsigned)listener->port,
+                   (long long)st_metrics.connections);
             close(accepted);
             continue;
         }

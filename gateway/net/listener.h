@@ -12,7 +12,7 @@ struct gw_listener;
 struct gw_listener_options {
     const char *host; /* numeric IPv4 or IPv6 address, or a name that resolves locally */
     uint16_t port;    /* 0: a free one */
-    unsigned connections_max;
+    unsigned connections_max; /* of the whole process: descriptors are shared */
     /* Sets conn->ops and conn->owner; false: refuse the connection. */
     bool (*accept)(void *arg, struct gw_conn *conn);
     void *arg;

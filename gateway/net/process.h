@@ -6,7 +6,8 @@
 
 struct gw_process;
 
-/* SIGPIPE is ignored; SIGTERM and SIGINT call on_signal from the loop (NULL: they keep their meaning). NULL: no memory. */
+/* SIGPIPE is ignored; SIGTERM and SIGINT call on_signal from the loop (NULL: they keep their meaning). NULL: no
+ * memory. */
 struct gw_process *gw_process_new(void (*on_signal)(void *arg), void *arg);
 struct st_loop *gw_process_loop(struct gw_process *process);
 /* Serves events until gw_process_stop is called from one of them. */

@@ -24,7 +24,9 @@ struct config_case {
 };
 
 static const struct config_case accepted[] = {
-    {.name = "defaults", .expected = "127.0.0.1:9092 127.0.0.1:8080 none p=1 auto=1 max=104857600 log=1 file:/h/.local/share/serverless-streams"},
+    {.name = "defaults",
+     .expected = "127.0.0.1:9092 127.0.0.1:8080 none p=1 auto=1 max=104857600 log=1 "
+                 "file:/h/.local/share/serverless-streams"},
     {.name = "--name value",
      .arguments = {"--num.partitions", "7", "--data", "/d"},
      .expected = "127.0.0.1:9092 127.0.0.1:8080 none p=7 auto=1 max=104857600 log=1 file:/d"},
@@ -99,8 +101,12 @@ static const struct config_case refused[] = {
     {.name = "no choice",
      .arguments = {"--log.level=loud"},
      .expected = "--log.level must be one of debug|info|warn|error, not \"loud\""},
-    {.name = "no port", .arguments = {"--http=h"}, .expected = "--http must be HOST:PORT, [IPV6]:PORT or none, not \"h\""},
-    {.name = "no host", .arguments = {"--http=:1"}, .expected = "--http must be HOST:PORT, [IPV6]:PORT or none, not \":1\""},
+    {.name = "no port",
+     .arguments = {"--http=h"},
+     .expected = "--http must be HOST:PORT, [IPV6]:PORT or none, not \"h\""},
+    {.name = "no host",
+     .arguments = {"--http=:1"},
+     .expected = "--http must be HOST:PORT, [IPV6]:PORT or none, not \":1\""},
     {.name = "a port too large",
      .arguments = {"--http=h:65536"},
      .expected = "--http must be HOST:PORT, [IPV6]:PORT or none, not \"h:65536\""},
@@ -123,7 +129,8 @@ static const struct config_case refused[] = {
      .expected = "--kafka and --http are both none: there is nothing to serve"},
     {.name = "a bad variable",
      .environment = {"STREAMS_NUM_PARTITIONS=x"},
-     .expected = "environment variable STREAMS_NUM_PARTITIONS: num.partitions must be a number from 1 to 10000, not \"x\""},
+     .expected = "environment variable STREAMS_NUM_PARTITIONS: "
+                 "num.partitions must be a number from 1 to 10000, not \"x\""},
     {.name = "a bad line of a file",
      .arguments = {"--config", "FILE"},
      .file = "# one\nnum.partitions=3\nlog.level=\\\n  loud\n",

@@ -342,7 +342,8 @@ static void heads_of_every_length_around_the_buffers_end_work_with_chunks(void *
     size_t answers = 0;
     for (int filler = 3950; filler < 4050; filler += 7) {
         char text[8 * 1024];
-        snprintf(text, sizeof text, "POST /e HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nX: %0*d\r\n\r\n", filler, 1);
+        snprintf(text, sizeof text, "POST /e HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nX: %0*d\r\n\r\n",
+                 filler, 1);
         say(client, text);
         say(client, "3\r\nabc\r\n0\r\n\r\n");
         await(client, ++answers);
