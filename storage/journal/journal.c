@@ -360,7 +360,8 @@ bool st_journal_perhaps_stored(const struct st_journal *journal, const struct st
 
 void st_journal_reconsider(struct st_journal *journal) {
     struct st_commit_op *op = journal->commit;
-    if (op != NULL && !st_journal_perhaps_stored(journal, op) && !op->wanted(op)) {
+    bool with_store = journal->put_state == ST_PUT_FLYING || journal->put_state == ST_PUT_PROVING;
+    if (op != NULL && !with_store && !st_journal_perhaps_stored(journal, op) && !op->wanted(op)) {
         commit_finish(journal, ST_REFUSED, 0);
     }
 }
