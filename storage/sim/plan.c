@@ -1,0 +1,106 @@
+#include "storage/sim/plan.h"
+
+#define HOUR (3600 * ST_SECOND)
+
+/* Zero for about two thirds of the seeds. */
+static uint32_t rate(struct st_dice *dice, uint32_t most) {
+    return st_dice_below(dice, 3) != 0 ? 0 : (uint32_t)st_dice_spread(dice, 200, most);
+}
+
+#define PICK(dice, ...)                                                                                                \
+    ((const int64_t[]){__VA_ARGS__})[st_dice_below(dice, sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))]
+
+static void draw_faults(struct st_dice *dice, struct sim_plan *plan) {
+    for (unsigned i = 0; i < ST_SIM_CLASSES; i++) {
+        struct st_sim_faults *faults = &plan->store.faults[i];
+        faults->refused = rate(dice, 200000);
+        faults->lost_request = rate(dice, 80000);
+        faults->lost_answer = rate(dice, 80000);
+        faults->failed = rate(dice, 200000);
+        faults->late = rate(dice, 60000);
+        faults->slow = rate(dice, 100000);
+        faults->latency_least_ns = st_dice_spread(dice, ST_MS / 20, 2 * ST_MS);
+        faults->latency_most_ns = faults->latency_least_ns * st_dice_between(dice, 2, 20);
+        faults->timeout_ns = st_dice_spread(dice, 20 * ST_MS, 2 * ST_SECOND);
+        faults->late_most_ns = PICK(dice, ST_SECOND, 10 * ST_SECOND, 15 * 60 * ST_SECOND);
+        faults->slow_most_ns = st_dice_spread(dice, 10 * ST_MS, 3 * ST_SECOND);
+    }
+}
+
+static void draw_store(struct st_dice *dice, struct sim_plan *plan) {
+    plan->store = st_sim_options_quiet();
+    struct st_store_profile *profile = &plan->store.profile;
+    profile->inline_limit = (uint32_t)PICK(dice, 0, 0, 300, 2000, 16384);
+    profile->inline_bytes_per_s = (uint32_t)PICK(dice, 0, 0, 20000);
+    profile->pacing_ms = (uint32_t)PICK(dice, 0, 0, 5, 50);
+    profile->flush_limit = (uint32_t)PICK(dice, 1500, 20000, 256 * 1024);
+    profile->uploads_in_flight = (uint32_t)st_dice_between(dice, 1, 4);
+    profile->object_head_room = (uint32_t)PICK(dice, 0, 64, 4096);
+    profile->object_align = (uint32_t)PICK(dice, 1, 512, 4096);
+    profile->poll_most_ns = PICK(dice, 50 * ST_MS, ST_SECOND);
+    plan->store.guarded = st_dice_below(dice, 2) == 0;
+    plan->store.gone_first = st_dice_below(dice, 2) == 0;
+    plan->store.hints = st_dice_below(dice, 2) == 0;
+    plan->store.nameless = rate(dice, 200000);
+    /* A trimmed slot may be revived by a late put, unless the grace outlives it; below an hour nothing is promised. */
+    plan->store.trim_grace_ms = PICK(dice, 100 * 60 * 1000, 150 * 60 * 1000, 24 * 3600 * 1000);
+    draw_faults(dice, plan);
+}
+
+static void draw_engine(struct st_dice *dice, struct sim_plan *plan) {
+    plan->engine = st_engine_options_default();
+    plan->engine.cache_bytes = (size_t)PICK(dice, 4096, 64 * 1024, 4 * 1024 * 1024);
+    plan->engine.flush_bytes_max = (size_t)PICK(dice, 40 * 1024, 1024 * 1024);
+    plan->engine.hold_bytes_max = (size_t)PICK(dice, 2048, 256 * 1024);
+    plan->engine.checkpoint_entries = (uint32_t)PICK(dice, 3, 8, 25, 100, 1024);
+    plan->engine.checkpoint_bytes = (uint32_t)PICK(dice, 4096, 64 * 1024, 4 * 1024 * 1024);
+    plan->engine.trim_grace_ms = plan->store.trim_grace_ms;
+}
+
+static void draw_topics(struct st_dice *dice, struct sim_plan *plan) {
+    plan->names = (unsigned)st_dice_between(dice, 1, SIM_NAMES_MAX);
+    for (unsigned i = 0; i < plan->names; i++) {
+        plan->topics[i] = (struct sim_plan_topic){
+            .partitions = (int32_t)st_dice_between(dice, 1, SIM_PARTITIONS_MAX),
+            .first_offset = st_dice_between(dice, 0, 1),
+            .log_append_time = st_dice_below(dice, 4) == 0,
+            .doomed = i > 0 && st_dice_below(dice, 3) == 0,
+        };
+    }
+}
+
+struct sim_plan sim_plan_draw(uint64_t seed) {
+    struct st_dice dice = st_dice_of(seed, "plan");
+    struct sim_plan plan = {
+        .nodes = (unsigned)st_dice_between(&dice, 1, SIM_NODES_MAX),
+        .producers = (unsigned)st_dice_between(&dice, 2, 5),
+        .readers = (unsigned)st_dice_between(&dice, 1, 3),
+        .crash = rate(&dice, 30000),
+        .pause = rate(&dice, 20000),
+        .down_most_ns = st_dice_spread(&dice, ST_MS, 3 * ST_SECOND),
+        .pause_most_ns = st_dice_spread(&dice, 10 * ST_MS, 10 * ST_SECOND),
+        .clocks_off = st_dice_below(&dice, 2) == 0,
+        .outages = st_dice_below(&dice, 4) == 0 ? 1 : 0,
+        .periods = (unsigned)st_dice_between(&dice, 1, 3),
+        .period_ns = st_dice_between(&dice, 2, 6) * ST_SECOND,
+        .night_ns = PICK(&dice, HOUR / 2, 2 * HOUR, 3 * HOUR),
+        .frozen_by_night = st_dice_below(&dice, 3) != 0,
+        .batches = (unsigned)st_dice_between(&dice, 8, 40),
+        .think_most_ns = st_dice_spread(&dice, 2 * ST_MS, 300 * ST_MS),
+        .record_most = (uint32_t)st_dice_spread(&dice, 40, 3000),
+        .timeout_least_ns = 200 * ST_MS,
+        .timeout_most_ns = PICK(&dice, ST_SECOND, 5 * ST_SECOND, 30 * ST_SECOND),
+    };
+    draw_store(&dice, &plan);
+    draw_engine(&dice, &plan);
+    draw_topics(&dice, &plan);
+    return plan;
+}
+
+void sim_plan_heal(struct st_sim_options *store) {
+    struct st_sim_options quiet = st_sim_options_quiet();
+    for (unsigned i = 0; i < ST_SIM_CLASSES; i++) {
+        store->faults[i] = quiet.faults[i];
+    }
+    store->nameless = 0;
+}
