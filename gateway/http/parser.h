@@ -3,10 +3,10 @@
  * refused, because the difference is what request smuggling lives on. A pure function over bytes: no I/O, no memory.
  *
  * Refused with 400: a line that does not end in CR LF, a bare CR, control characters, obs-fold, blanks before the
- * colon, an empty or ill-formed name, more than one Content-Length or Transfer-Encoding field, both of them, a length that is
- * not digits only, Transfer-Encoding in HTTP/1.0, a chunked coding that is not the last or stands twice, a missing
- * (in HTTP/1.1), doubled or ill-formed Host, a fragment in the target, bytes beyond ASCII in it. One empty line before
- * the request line is skipped (RFC 9112, 2.2).
+ * colon, an empty or ill-formed name, more than one Content-Length or Transfer-Encoding field, both of them, a length
+ * that is not digits only, Transfer-Encoding in HTTP/1.0, a chunked coding that is not the last or stands twice, a
+ * missing (in HTTP/1.1), doubled or ill-formed Host, a fragment in the target, bytes beyond ASCII in it. One empty line
+ * before the request line is skipped (RFC 9112, 2.2).
  *
  * However the bytes are cut into pieces, the result is the same.
  */
