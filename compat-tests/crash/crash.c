@@ -303,11 +303,12 @@ int main(int argc, char **argv) {
         int64_t kill_at = now_ms() + (int64_t)(random_next() % LIFE_MS_MAX);
         /* A round without any acknowledgement would show nothing, so it goes on until there is one. */
         int64_t give_up_at = now_ms() + WAIT_MS;
+        int burst = 1 << random_next() % 9, sent_max = (int)((int64_t)MESSAGES_MAX * (round + 1) / rounds);
         while (now_ms() < kill_at || acknowledged == acknowledged_before) {
             if (now_ms() > give_up_at) {
                 die("nothing acknowledged", "for a minute");
             }
-            for (int n = 0; n < 20 && sent - acknowledged < UNDER_WAY_MAX && sent < MESSAGES_MAX; n++) {
+            for (int n = 0; n < burst && sent - acknowledged < UNDER_WAY_MAX && sent < sent_max; n++) {
                 produce_next(kafka);
             }
             rd_kafka_poll(kafka, 1);
