@@ -27,25 +27,26 @@ enum {
 
 static const uint8_t xerial_magic[8] = {0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0};
 
-/* Output that grows within a limit. */
+/* Output that grows within a limit. Room for one byte more tells output of exactly the limit from more than that. */
 struct sink {
     struct kp_arena *arena;
     uint8_t *data;
-    size_t used, size, limit;
+    size_t used, size, size_max;
 };
 
 static enum kp_error sink_open(struct sink *sink, struct kp_arena *arena, size_t guess, size_t limit) {
+    size_t size_max = limit == SIZE_MAX ? limit : limit + 1;
     size_t size = guess < GUESS_MIN ? GUESS_MIN : guess;
-    size = size > limit ? limit : size;
-    *sink = (struct sink){.arena = arena, .data = kp_arena_alloc_raw(arena, size), .size = size, .limit = limit};
+    size = size > size_max ? size_max : size;
+    *sink = (struct sink){.arena = arena, .data = kp_arena_alloc_raw(arena, size), .size = size, .size_max = size_max};
     return sink->data == NULL ? KP_ERROR_MESSAGE_TOO_LARGE : KP_ERROR_NONE;
 }
 
 static enum kp_error sink_grow(struct sink *sink) {
-    if (sink->size >= sink->limit) {
+    if (sink->size >= sink->size_max) {
         return KP_ERROR_MESSAGE_TOO_LARGE;
     }
-    size_t size = sink->size > sink->limit / 2 ? sink->limit : sink->size * 2;
+    size_t size = sink->size > sink->size_max / 2 ? sink->size_max : sink->size * 2;
     uint8_t *data = kp_arena_resize(sink->arena, sink->data, sink->size, size);
     if (data == NULL) {
         return KP_ERROR_MESSAGE_TOO_LARGE;
@@ -55,12 +56,16 @@ static enum kp_error sink_grow(struct sink *sink) {
     return KP_ERROR_NONE;
 }
 
-static struct kp_slice sink_close(struct sink *sink) {
+static enum kp_error sink_close(struct sink *sink, struct kp_slice *out) {
+    if (sink->used == sink->size_max) {
+        return KP_ERROR_MESSAGE_TOO_LARGE;
+    }
     if (sink->used > 0 && sink->used < sink->size / 2) {
         void *data = kp_arena_resize(sink->arena, sink->data, sink->size, sink->used);
         sink->data = data == NULL ? sink->data : data;
     }
-    return kp_slice_of(sink->data, sink->used);
+    *out = kp_slice_of(sink->data, sink->used);
+    return KP_ERROR_NONE;
 }
 
 static size_t times(size_t size, size_t factor) {
@@ -115,10 +120,7 @@ static enum kp_error inflate_gzip(struct kp_slice in, struct kp_arena *arena, si
     }
     error = gzip_members(&stream, &sink);
     inflateEnd(&stream);
-    if (error == KP_ERROR_NONE) {
-        *out = sink_close(&sink);
-    }
-    return error;
+    return error == KP_ERROR_NONE ? sink_close(&sink, out) : error;
 }
 
 static enum kp_error deflate_gzip(struct kp_slice in, struct kp_arena *arena, struct kp_slice *out) {
@@ -152,7 +154,7 @@ static enum kp_error snappy_block(struct sink *sink, struct kp_slice block) {
         size / SNAPPY_RATIO_MAX > block.len) {
         return KP_ERROR_CORRUPT_MESSAGE;
     }
-    if (size > sink->limit - sink->used) {
+    if (size > sink->size_max - sink->used) {
         return KP_ERROR_MESSAGE_TOO_LARGE;
     }
     while (size > sink->size - sink->used) {
@@ -202,10 +204,7 @@ static enum kp_error inflate_snappy(struct kp_slice in, struct kp_arena *arena, 
     if (error == KP_ERROR_NONE) {
         error = xerial ? xerial_blocks(&sink, in) : snappy_block(&sink, in);
     }
-    if (error == KP_ERROR_NONE) {
-        *out = sink_close(&sink);
-    }
-    return error;
+    return error == KP_ERROR_NONE ? sink_close(&sink, out) : error;
 }
 
 static enum kp_error deflate_snappy(struct kp_slice in, struct kp_arena *arena, struct kp_slice *out) {
@@ -270,10 +269,7 @@ static enum kp_error inflate_lz4(struct kp_slice in, struct kp_arena *arena, siz
     }
     error = lz4_frames(context, &sink, in);
     LZ4F_freeDecompressionContext(context);
-    if (error == KP_ERROR_NONE) {
-        *out = sink_close(&sink);
-    }
-    return error;
+    return error == KP_ERROR_NONE ? sink_close(&sink, out) : error;
 }
 
 /* Independent blocks of 64 KiB: Kafka's Java reader accepts no other. */
@@ -307,7 +303,7 @@ static enum kp_error zstd_frames(ZSTD_DCtx *context, struct sink *sink, struct k
         }
         /* Twice, for every try begins anew. */
         enum kp_error error = sink_grow(sink);
-        if (error == KP_ERROR_NONE && sink->size < sink->limit) {
+        if (error == KP_ERROR_NONE && sink->size < sink->size_max) {
             error = sink_grow(sink);
         }
         if (error != KP_ERROR_NONE) {
@@ -333,10 +329,7 @@ static enum kp_error inflate_zstd(struct kp_slice in, struct kp_arena *arena, si
     ZSTD_DCtx *context = ZSTD_createDCtx();
     error = context == NULL ? KP_ERROR_MESSAGE_TOO_LARGE : zstd_frames(context, &sink, in);
     ZSTD_freeDCtx(context);
-    if (error == KP_ERROR_NONE) {
-        *out = sink_close(&sink);
-    }
-    return error;
+    return error == KP_ERROR_NONE ? sink_close(&sink, out) : error;
 }
 
 static enum kp_error deflate_zstd(struct kp_slice in, struct kp_arena *arena, struct kp_slice *out) {
