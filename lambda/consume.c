@@ -5,13 +5,15 @@
  * payload is the record's value: JSON as it is, other UTF-8 as a string beside "encoding":"text", other bytes in base64
  * beside "encoding":"base64", and null for a null value. timestamp is the record's, in milliseconds of Unix time.
  *
- * next_offset is where to go on: one past the last message, also past batches that have none to show (control batches,
- * compacted ones). With no message it is the offset asked for, or the log start when that lies above. Left out, the
- * offset is the log start; of a topic that does not exist yet it is 0, which no first record of any door lies below.
+ * next_offset is where to go on: one past the last message, also past batches that have none to show (control
+ * batches, compacted ones). With no message it is the offset asked for, or the log start when that lies above. Left
+ * out, the offset is the log start; of a topic that does not exist yet it is 0, which no first record of any door
+ * lies below.
  *
- * An answer is bounded four ways, and holds at least one message if there is one: by limit, by bytes of answer, by bytes
- * inflated (a small answer can cost much, when records carry large headers), and by reads of the log (long stretches of
- * control batches). It may so have fewer messages than asked for, even none with a next_offset that has moved.
+ * An answer is bounded four ways, and holds at least one message if there is one: by limit, by bytes of answer, by
+ * bytes inflated (a small answer can cost much, when records carry large headers), and by reads of the log (long
+ * stretches of control batches). It may so have fewer messages than asked for, even none with a next_offset that has
+ * moved.
  */
 #include "lambda/exchange.h"
 
@@ -186,7 +188,8 @@ static bool show_chain(struct rest_exchange *exchange, struct kp_chain *chain) {
 
 static void read_failed(struct rest_exchange *exchange, enum st_error error) {
     struct rest_consume *consume = &exchange->consume;
-    bool moved = error == ST_OFFSET_RANGE || error == ST_NO_TOPIC_ID || error == ST_NO_TOPIC || error == ST_NO_PARTITION;
+    bool moved = error == ST_OFFSET_RANGE || error == ST_NO_TOPIC_ID || error == ST_NO_TOPIC ||
+                 error == ST_NO_PARTITION;
     if (consume->count > 0) {
         answer_messages(exchange, consume->cursor);
     } else if (moved && consume->reads < READS_MAX) {

@@ -3,8 +3,8 @@
  * operations live in, so it outlasts its call when the deadline answers first: `call` is then NULL, and the callback of
  * the operation under way only returns the exchange to its pool.
  *
- * A handler starts in rest_<name>_start and ends with exactly one rest_exchange_done. Each callback of the engine begins
- * with rest_exchange_resume and stops when that is false.
+ * A handler starts in rest_<name>_start and ends with exactly one rest_exchange_done. Each callback of the engine
+ * begins with rest_exchange_resume and stops when that is false.
  */
 #ifndef REST_EXCHANGE_H
 #define REST_EXCHANGE_H

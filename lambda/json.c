@@ -380,7 +380,8 @@ static bool scan_object(struct scanner *s, struct rest_json_member *members, siz
     return true;
 }
 
-enum rest_json_error rest_json_object(struct kp_slice text, struct rest_json_member *members, size_t count, size_t *at) {
+enum rest_json_error rest_json_object(struct kp_slice text, struct rest_json_member *members, size_t count,
+                                      size_t *at) {
     for (size_t i = 0; i < count; i++) {
         members[i].value = (struct kp_slice){NULL, 0};
     }

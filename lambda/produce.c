@@ -8,10 +8,10 @@
  *   topic unknown -> create it (1 partition, first offset 1) -> look again
  *   topic gone meanwhile (a closed id), or being made by another request -> sync -> look again
  *
- * A batch larger than the topic takes is refused here already, so that it is not uploaded first; only after a sync, since
- * the configuration may have changed (the engine decides again, at the commit). A 503 says that the record is surely not
- * stored: everything before the append, and an append that was refused. Once the append has begun only its own answer
- * counts.
+ * A batch larger than the topic takes is refused here already, so that it is not uploaded first; only after a sync,
+ * since the configuration may have changed (the engine decides again, at the commit). A 503 says that the record is
+ * surely not stored: everything before the append, and an append that was refused. Once the append has begun only its
+ * own answer counts.
  */
 #include "lambda/exchange.h"
 

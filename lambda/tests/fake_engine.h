@@ -76,7 +76,8 @@ static inline void fake_config(struct fake_topic *topic, const char *name, const
 /* Takes over the batch; it gets the next offsets. */
 static void fake_add(struct fake_topic *topic, struct kp_blob *batch) {
     struct kp_batch head;
-    if (topic->batch_count == FAKE_BATCHES || kp_batch_peek(kp_slice_of(batch->data, batch->size), &head) != KP_ERROR_NONE) {
+    if (topic->batch_count == FAKE_BATCHES ||
+        kp_batch_peek(kp_slice_of(batch->data, batch->size), &head) != KP_ERROR_NONE) {
         abort();
     }
     kp_batch_patch(batch->data, topic->end, -1);

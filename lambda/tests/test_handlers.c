@@ -63,7 +63,8 @@ static void assert_value(const struct fake_topic *topic, size_t batch, const cha
 static void produce_stores_the_bytes_of_the_payload_as_they_were_sent(void **state) {
     struct door *door = *state;
     struct fake_topic *topic = fake_topic(&fake, "t", 1);
-    assert_int_equal(door_post(door, "/topics/t/produce", " {\"x\":1, \"payload\" : {\"n\": 1.50e+1, \"\\u0041\":[ ]} }"), 200);
+    assert_int_equal(door_post(door, "/topics/t/produce",
+                               " {\"x\":1, \"payload\" : {\"n\": 1.50e+1, \"\\u0041\":[ ]} }"), 200);
     assert_string_equal(door->body, "{\"topic\":\"t\",\"offset\":1}");
     assert_string_equal(door->call.response.content_type, "application/json");
     assert_value(topic, 0, "{\"n\": 1.50e+1, \"\\u0041\":[ ]}");
@@ -281,7 +282,8 @@ static void consume_says_how_a_value_is_encoded(void **state) {
     assert_string_equal(door->body,
                         "{\"messages\":[{\"offset\":0,\"payload\":null,\"timestamp\":1000},"
                         "{\"offset\":1,\"payload\":\"\",\"encoding\":\"text\",\"timestamp\":1000},"
-                        "{\"offset\":2,\"payload\":\"log \\\"line\\\"\\t\\u0001\xc3\xa4\",\"encoding\":\"text\",\"timestamp\":1000},"
+                        "{\"offset\":2,\"payload\":\"log \\\"line\\\"\\t\\u0001\xc3\xa4\",\"encoding\":\"text\","
+                        "\"timestamp\":1000},"
                         "{\"offset\":3,\"payload\":\"//79/A==\",\"encoding\":\"base64\",\"timestamp\":1000},"
                         "{\"offset\":4,\"payload\":null,\"timestamp\":1000}],\"next_offset\":5}");
 }
@@ -302,11 +304,13 @@ static void consume_sees_what_only_the_sync_brings(void **state) {
     topic->hidden = true;
     add(topic, "1");
     assert_int_equal(door_get(door, "/topics/t/consume"), 200);
-    assert_string_equal(door->body, "{\"messages\":[{\"offset\":1,\"payload\":1,\"timestamp\":1000}],\"next_offset\":2}");
+    assert_string_equal(door->body,
+                        "{\"messages\":[{\"offset\":1,\"payload\":1,\"timestamp\":1000}],\"next_offset\":2}");
     add(topic, "2");
     topic->hidden_batches = 1;
     assert_int_equal(door_get(door, "/topics/t/consume?offset=2"), 200);
-    assert_string_equal(door->body, "{\"messages\":[{\"offset\":2,\"payload\":2,\"timestamp\":1000}],\"next_offset\":3}");
+    assert_string_equal(door->body,
+                        "{\"messages\":[{\"offset\":2,\"payload\":2,\"timestamp\":1000}],\"next_offset\":3}");
     assert_int_equal(fake.syncs, 2);
 }
 
@@ -330,7 +334,8 @@ static void consume_before_the_log_start_reads_from_the_log_start(void **state) 
     add(topic, "2");
     topic->log_start = 2;
     assert_int_equal(door_get(door, "/topics/t/consume?offset=0"), 200);
-    assert_string_equal(door->body, "{\"messages\":[{\"offset\":2,\"payload\":2,\"timestamp\":1000}],\"next_offset\":3}");
+    assert_string_equal(door->body,
+                        "{\"messages\":[{\"offset\":2,\"payload\":2,\"timestamp\":1000}],\"next_offset\":3}");
     topic->log_start = 3;
     assert_int_equal(door_get(door, "/topics/t/consume?offset=1"), 200);
     assert_string_equal(door->body, "{\"messages\":[],\"next_offset\":3}");
@@ -351,7 +356,8 @@ static void consume_goes_on_from_the_new_log_start_when_retention_was_faster(voi
     }
     fake.read_error = ST_OK;
     assert_true(virtual_run(door->loop, &door->clock, &door->answered, ST_SECOND));
-    assert_string_equal(door->body, "{\"messages\":[{\"offset\":5,\"payload\":1,\"timestamp\":1000}],\"next_offset\":6}");
+    assert_string_equal(door->body,
+                        "{\"messages\":[{\"offset\":5,\"payload\":1,\"timestamp\":1000}],\"next_offset\":6}");
 }
 
 static void consume_takes_limits_as_the_original_did(void **state) {
@@ -380,7 +386,8 @@ static void consume_takes_limits_as_the_original_did(void **state) {
 static void consume_refuses_numbers_that_are_none(void **state) {
     struct door *door = *state;
     fake_topic(&fake, "t", 1);
-    static const char *const numbers[] = {"", "-1", "a", "1.0", "1e3", "+1", "%201", "1%20", "0x1", "%", "%3", "1%00", "\xc2\xb2"};
+    static const char *const numbers[] = {"",     "-1",  "a", "1.0", "1e3",  "+1",      "%201",
+                                          "1%20", "0x1", "%", "%3",  "1%00", "\xc2\xb2"};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         char target[64];
         snprintf(target, sizeof target, "/topics/t/consume?offset=%s", numbers[i]);
@@ -518,7 +525,8 @@ static void consume_says_that_stored_bytes_are_damaged_but_gives_what_lies_befor
     add(topic, "2");
     topic->batches[1]->data[61] = 0xff; /* the length of its record */
     assert_int_equal(door_get(door, "/topics/t/consume"), 200);
-    assert_string_equal(door->body, "{\"messages\":[{\"offset\":0,\"payload\":1,\"timestamp\":1000}],\"next_offset\":1}");
+    assert_string_equal(door->body,
+                        "{\"messages\":[{\"offset\":0,\"payload\":1,\"timestamp\":1000}],\"next_offset\":1}");
     door_get(door, "/topics/t/consume?offset=1");
     assert_error(door, 500, "damaged");
 }

@@ -179,7 +179,8 @@ static void kinds_of_brackets_are_remembered_at_every_depth(void **state) {
 
 static void every_strict_prefix_of_an_object_is_refused(void **state) {
     (void)state;
-    struct kp_slice whole = KP_SLICE_LIT("{\"a\":[1.5e-3,\"\\ud83d\\ude00\\n\xc3\xa4\"],\"payload\":{\"b\":[true,null]}}");
+    struct kp_slice whole =
+        KP_SLICE_LIT("{\"a\":[1.5e-3,\"\\ud83d\\ude00\\n\xc3\xa4\"],\"payload\":{\"b\":[true,null]}}");
     for (size_t len = 0; len < whole.len; len++) {
         struct rest_json_member payload = {.name = KP_SLICE_LIT("payload")};
         size_t at;

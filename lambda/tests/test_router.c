@@ -65,7 +65,8 @@ static void paths_lead_where_the_table_says(void **state) {
         struct rest_match match;
         rest_match(kp_slice_cstr(cases[i].method), kp_slice_cstr(cases[i].path), &match);
         const char *pattern = match.route == NULL ? NULL : match.route->pattern;
-        bool route = cases[i].pattern == NULL ? pattern == NULL : pattern != NULL && strcmp(pattern, cases[i].pattern) == 0;
+        bool route = cases[i].pattern == NULL ? pattern == NULL
+                                              : pattern != NULL && strcmp(pattern, cases[i].pattern) == 0;
         bool topic = cases[i].topic == NULL ? match.topic.ptr == NULL
                                             : kp_slice_equal(match.topic, kp_slice_cstr(cases[i].topic));
         if (!route || !topic || strcmp(match.allow, cases[i].allow) != 0) {
