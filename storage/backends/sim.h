@@ -78,8 +78,8 @@ uint64_t st_sim_checkpoint_slot(struct st_sim *sim, uint32_t journal);
 
 /* A handle for the process `node`; it has a loop of its own. NULL: out of memory. */
 struct st_store *st_sim_store_new(struct st_sim *sim, struct st_loop *loop, unsigned node);
-/* The process dies: its requests stay on their way, their answers go nowhere, and the handle is freed. To be called
- * before its engine is freed. */
+/* The process died (its engine is freed already): its requests stay on their way, their answers go nowhere, and the
+ * handle is freed. */
 void st_sim_store_kill(struct st_store *store);
 
 #endif

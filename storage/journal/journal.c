@@ -55,7 +55,7 @@ static bool take_entry(struct st_journal *journal, const struct st_journal_entry
     }
     bool contested = journal->commit != NULL && journal->owner == ST_SLOT_OPEN && journal->slot == entry->slot &&
                      (journal->put_state == ST_PUT_FLYING || journal->put_state == ST_PUT_RESOLVING ||
-                      journal->put_state == ST_PUT_BACKOFF);
+                      journal->put_state == ST_PUT_BACKOFF || journal->put_state == ST_PUT_PROVING);
     struct st_entry parsed;
     if (contested && st_entry_read(entry->body, &parsed)) {
         bool mine = st_entry_has(&parsed, &journal->commit->id);
@@ -66,6 +66,11 @@ static bool take_entry(struct st_journal *journal, const struct st_journal_entry
 }
 
 /* ---- sync ---- */
+
+/* True when no checkpoint above the fold stood less than an hour before: then nothing above it is trimmed by now. */
+static bool proven_lately(const struct st_journal *journal, int64_t date_ms) {
+    return journal->proven_ms != 0 && date_ms - journal->proven_ms < ST_TAIL_PROOF_MS;
+}
 
 static void syncs_finish(struct st_sync *list, enum st_error error) {
     while (list != NULL) {
@@ -107,23 +112,23 @@ static void read_failed(struct st_journal *journal) {
     sync_end(journal, ST_UNREADABLE);
 }
 
-static void read_done(struct st_journal_read *op) {
-    struct st_journal *journal = ST_OWNER(op, struct st_journal, read);
-    journal->reading = false;
-    st_engine_op_ended(journal->engine);
-    if (op->error != ST_OK) {
-        read_failed(journal);
-        return;
-    }
-    st_engine_store_answered(journal->engine);
-    journal->read_failures = 0;
+static void page_drop(struct st_journal *journal) {
+    free(journal->read.entries);
+    kp_blob_unref(journal->read.blob);
+    journal->read.entries = NULL;
+    journal->read.blob = NULL;
+    journal->read.count = 0;
+}
+
+static void page_take(struct st_journal *journal) {
+    struct st_journal_read *op = &journal->read;
     bool whole = true;
+    journal->reading = false;
     for (size_t i = 0; i < op->count && whole; i++) {
         whole = take_entry(journal, &op->entries[i]);
     }
     bool at_end = op->at_end && whole;
-    free(op->entries);
-    kp_blob_unref(op->blob);
+    page_drop(journal);
     if (journal->stopped) {
         sync_end(journal, ST_UNREADABLE);
     } else if (journal->loading) {
@@ -135,6 +140,45 @@ static void read_done(struct st_journal_read *op) {
         read_send(journal);
     }
     put_step(journal);
+}
+
+/* What was read above a fold of long ago may be a trimmed slot that a late put revived: whether slots above the fold
+ * can have been trimmed, the newest checkpoint tells. */
+static void page_proof_done(struct st_checkpoint_ref *op) {
+    struct st_journal *journal = ST_OWNER(op, struct st_journal, page_proof);
+    st_engine_op_ended(journal->engine);
+    if (op->error == ST_OK && op->slot > journal->fold->slot) {
+        page_drop(journal);
+        journal->reading = false;
+        st_engine_reload(journal->engine, journal);
+    } else if (op->error == ST_OK || op->error == ST_ABSENT) {
+        journal->proven_ms = op->date_ms;
+        page_take(journal);
+    } else {
+        page_drop(journal);
+        journal->reading = false;
+        journal->read.error = op->error;
+        read_failed(journal);
+    }
+}
+
+static void read_done(struct st_journal_read *op) {
+    struct st_journal *journal = ST_OWNER(op, struct st_journal, read);
+    st_engine_op_ended(journal->engine);
+    if (op->error != ST_OK) {
+        journal->reading = false;
+        read_failed(journal);
+        return;
+    }
+    st_engine_store_answered(journal->engine);
+    journal->read_failures = 0;
+    if (proven_lately(journal, op->date_ms)) {
+        page_take(journal);
+        return;
+    }
+    journal->page_proof = (struct st_checkpoint_ref){.journal = journal->number, .done = page_proof_done};
+    st_engine_op_started(journal->engine);
+    journal->engine->store->ops->checkpoint_get(journal->engine->store, &journal->page_proof);
 }
 
 static void read_send(struct st_journal *journal) {
@@ -217,12 +261,13 @@ static void proof_done(struct st_checkpoint_ref *op) {
 }
 
 static void put_ok(struct st_journal *journal, int64_t date_ms) {
-    if (journal->proven_ms != 0 && date_ms - journal->proven_ms < ST_TAIL_PROOF_MS) {
+    if (proven_lately(journal, date_ms)) {
         journal->proven_ms = date_ms;
         put_won(journal);
         return;
     }
     journal->put_state = ST_PUT_PROVING;
+    journal->perhaps_stored = true;
     journal->proof = (struct st_checkpoint_ref){.journal = journal->number, .done = proof_done};
     st_engine_op_started(journal->engine);
     journal->engine->store->ops->checkpoint_get(journal->engine->store, &journal->proof);
@@ -388,6 +433,7 @@ void st_journal_release(struct st_journal *journal) {
     st_timer_stop(journal->engine->loop, &journal->read_retry);
     st_timer_stop(journal->engine->loop, &journal->put_retry);
     kp_blob_unref(journal->body);
+    page_drop(journal);
     st_fold_free(journal->fold);
     journal->fold = NULL;
 }
@@ -396,12 +442,12 @@ void st_journal_install(struct st_journal *journal, struct st_fold *fold) {
     st_fold_free(journal->fold);
     journal->fold = fold;
     journal->loading = false;
-    journal->proven_ms = 0;
-    if (journal->sync_sent == NULL) {
-        journal->sync_sent = journal->sync_queued;
-        journal->sync_queued = NULL;
-    }
-    if (!journal->reading) {
+    journal->proven_ms = journal->engine->checkpoint_ref.date_ms; /* this was the newest checkpoint then */
+    if (!journal->reading) { /* else who waits joins the next read: the one under way was sent before */
+        if (journal->sync_sent == NULL) {
+            journal->sync_sent = journal->sync_queued;
+            journal->sync_queued = NULL;
+        }
         read_send(journal); /* whoever waits: the new fold has to reach the tail */
     }
 }

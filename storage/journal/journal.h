@@ -7,8 +7,8 @@
  *    known. Nobody is told a definite error meanwhile.
  *  - Slot taken: read from n+1. Our commit id in it: it was ours. Else apply, build again, next slot.
  *  - Slot gone: unknown for good; the fold is dropped and the newest checkpoint loaded.
- *  - "ok" is believed only if the fold was proven at the tail less than an hour before, by the store's clock: a process
- *    that was frozen longer may have written a slot that had been trimmed.
+ *  - "ok", and what a read brings, is believed only if the fold was proven less than an hour before, by the store's
+ *    clock: a process that was frozen longer may have written, or read, a trimmed slot that a late put revived.
  */
 #ifndef ST_JOURNAL_H
 #define ST_JOURNAL_H
@@ -64,8 +64,8 @@ struct st_journal {
     struct st_journal_put put;
     struct st_timer put_retry;
     unsigned put_failures;
-    int64_t proven_ms;        /* store time at which the fold was last proven to be at the tail; 0: never */
-    struct st_checkpoint_ref proof;
+    int64_t proven_ms; /* store time at which no checkpoint above the fold stood, last proven: at the tail, or by asking */
+    struct st_checkpoint_ref proof, page_proof;
 };
 
 void st_journal_init(struct st_journal *journal, struct st_engine *engine, uint32_t number);

@@ -193,6 +193,9 @@ static void settle(struct sim_world *world, struct sim_batch *batch, int64_t off
         }
         *at = batch;
     }
+    if (batch->offset < 0) {
+        st_sim_trace(&world->clock, how, topic->index * 10 + (unsigned)batch->partition, batch->number, (uint64_t)offset);
+    }
     batch->offset = offset;
     log->known_end = end > log->known_end ? end : log->known_end;
 }

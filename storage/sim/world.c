@@ -115,12 +115,11 @@ static void node_down(struct sim_node *node) {
     st_sim_cancel(&node->world->clock, &node->death);
     st_sim_cancel(&node->world->clock, &node->thaw);
     st_sim_cancel(&node->world->clock, &node->finish);
-    if (!node->store_closed) {
+    st_engine_free(node->engine);
+    node->engine = NULL;
+    if (node->store != NULL) {
         st_sim_store_kill(node->store);
-    }
-    if (node->engine != NULL) {
-        st_engine_free(node->engine);
-        node->engine = NULL;
+        node->store = NULL;
     }
     st_loop_free(node->loop);
     lose_calls(node);
@@ -170,7 +169,6 @@ static void start_due(struct st_sim_event *event) {
         fputs("simulator: out of memory\n", stderr);
         abort();
     }
-    node->engine_closed = node->store_closed = false;
     node->state = SIM_OPENING;
     st_engine_open(node->engine, opened, node);
 }
@@ -200,23 +198,28 @@ static void freeze(struct sim_node *node, int64_t duration_ns) {
 }
 
 /* A clean shutdown, step by step: the engine finishes, then the store, then the process is gone. */
+static void store_closed(void *arg) {
+    struct sim_node *node = arg;
+    node->store = NULL;
+    st_sim_at(&node->world->clock, &node->finish, sim_now(node->world));
+}
+
 static void finish_due(struct st_sim_event *event) {
     struct sim_node *node = ST_OWNER(event, struct sim_node, finish);
+    if (node->engine != NULL) {
+        st_engine_free(node->engine);
+        node->engine = NULL;
+        node->store->ops->close(node->store, store_closed, node);
+        return;
+    }
     st_sim_trace(&node->world->clock, "shut down", node->number, 0, 0);
     node_down(node);
     plan_start(node, node->world->plan.down_most_ns);
 }
 
-static void store_closed(void *arg) {
-    struct sim_node *node = arg;
-    node->store_closed = true;
-    st_sim_at(&node->world->clock, &node->finish, sim_now(node->world));
-}
-
 static void engine_closed(void *arg) {
     struct sim_node *node = arg;
-    node->engine_closed = true;
-    node->store->ops->close(node->store, store_closed, node);
+    st_sim_at(&node->world->clock, &node->finish, sim_now(node->world));
 }
 
 static void shut_down(struct sim_node *node) {

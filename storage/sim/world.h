@@ -29,7 +29,6 @@ struct sim_node {
     struct st_dice random, dice;
 
     struct st_sim_event death, start, thaw, finish;
-    bool engine_closed, store_closed; /* steps of a clean shutdown */
     int64_t ends[SIM_NAMES_MAX * 8][SIM_PARTITIONS_MAX]; /* greatest end seen in this life, by topic in the history */
 };
 
