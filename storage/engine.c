@@ -79,7 +79,10 @@ void st_engine_fail_syncs_soon(struct st_engine *engine, struct st_sync *list) {
 }
 
 void st_engine_applied(struct st_engine *engine, struct st_journal *journal) {
-    (void)journal;
+    const struct st_fold *fold = journal->fold;
+    if (fold->entries_since_checkpoint >= 2 * (uint64_t)engine->options.checkpoint_entries) {
+        st_checkpoints_consider(engine); /* who only reads takes over what others wrote, or writes at last */
+    }
     if (engine->held != NULL) {
         st_defer(engine->loop, &engine->recheck_held);
     }
@@ -262,6 +265,7 @@ void st_engine_free(struct st_engine *engine) {
     st_appends_release(engine);
     st_changes_release(engine);
     st_checkpoints_release(engine);
+    st_blocks_release(engine);
     st_cache_release(&engine->cache);
     st_journal_release(&engine->journal);
     free(engine);

@@ -6,6 +6,7 @@
 
 #include "storage/engine.h"
 #include "storage/journal/journal.h"
+#include "storage/log/blocks.h"
 #include "storage/log/cache.h"
 #include "storage/log/flush.h"
 #include "storage/log/load.h"
@@ -23,6 +24,7 @@ struct st_engine {
     struct st_journal journal; /* number 0: catalog and every topic */
     struct st_flusher flusher;
     struct st_cache cache;
+    struct st_blocks blocks;
 
     struct st_load *loads; /* runs being read from the store */
     unsigned load_count;
@@ -55,7 +57,6 @@ struct st_engine {
 
     struct st_identify identify;
     struct st_checkpoint_ref checkpoint_ref;
-    struct st_loading *loading;
     struct st_timer load_retry;
     unsigned load_failures;
     struct st_checkpointer *checkpointer;
@@ -90,6 +91,8 @@ void st_engine_loaded(struct st_engine *engine, enum st_error error, struct st_f
 /* checkpointing.c */
 void st_checkpoints_init(struct st_engine *engine);
 void st_checkpoints_release(struct st_engine *engine);
+/* After each own commit: begins a checkpoint when one is due. */
+void st_checkpoints_consider(struct st_engine *engine);
 /* Loads the fold of this checkpoint; st_engine_loaded tells the end. */
 void st_checkpoint_load(struct st_engine *engine, const struct st_checkpoint_ref *ref);
 /* append.c */

@@ -4,6 +4,7 @@
  */
 #include "storage/journal/fold.h"
 
+#include "storage/journal/checkpoint.h"
 #include "storage/topic_config.h"
 
 
@@ -48,6 +49,7 @@ void st_fold_free(struct st_fold *fold) {
     free(fold->by_id);
     free(fold->by_name);
     free(fold->objects);
+    st_checkpoint_free(fold->checkpoint);
     free(fold);
 }
 
@@ -283,6 +285,8 @@ static bool fill_topic(struct st_topic_state *topic, const struct st_fact_topic 
             .log_start = fact->first_offset,
             .end = fact->first_offset,
             .time_reached_ms = INT64_MIN,
+            .old_end = fact->first_offset,
+            .old_time_ms = INT64_MIN,
         };
     }
     read_effective_configs(topic);
@@ -481,6 +485,46 @@ enum st_apply st_fold_apply(struct st_fold *fold, struct kp_slice body) {
     return ST_APPLY_OK;
 }
 
+/* ---- a newer checkpoint ---- */
+
+static void forget_old_rows(struct st_partition *partition, const struct st_partition *at_checkpoint, uint64_t slot) {
+    size_t old = 0;
+    while (old < partition->row_count && partition->rows[old].slot <= slot) {
+        old++;
+    }
+    if (old > 0) {
+        memmove(partition->rows, partition->rows + old, (partition->row_count - old) * sizeof(struct st_row));
+        partition->row_count -= old;
+    }
+    if (at_checkpoint != NULL) {
+        partition->old_end = at_checkpoint->end;
+        partition->old_time_ms = at_checkpoint->time_reached_ms;
+    }
+}
+
+void st_fold_adopt(struct st_fold *fold, struct st_checkpoint *checkpoint, const struct st_fold *at_checkpoint) {
+    uint64_t slot = checkpoint->slot;
+    for (size_t i = 0; i < fold->topic_count; i++) {
+        struct st_topic_state *topic = fold->by_id[i];
+        for (int32_t p = 0; p < topic->view.partition_count; p++) {
+            struct st_partition *partition = &topic->partitions[p];
+            forget_old_rows(partition, st_fold_partition(at_checkpoint, &topic->view.id, p), slot);
+        }
+    }
+    size_t old = 0;
+    while (old < fold->object_count && fold->objects[old].slot <= slot) {
+        free(fold->objects[old++].name);
+    }
+    if (old > 0) {
+        memmove(fold->objects, fold->objects + old, (fold->object_count - old) * sizeof(struct st_object_ref));
+        fold->object_count -= old;
+    }
+    fold->entries_since_checkpoint = fold->slot - slot;
+    fold->bytes_since_checkpoint = 0;
+    st_checkpoint_free(fold->checkpoint);
+    fold->checkpoint = checkpoint;
+}
+
 /* ---- canonical form ---- */
 
 static void write_producer(const struct st_producer *producer, struct st_pack *out) {
@@ -537,4 +581,49 @@ uint64_t st_fold_hash(const struct st_fold *fold) {
     }
     st_pack_release(&out);
     return hash;
+}
+
+static bool copy_partition(const struct st_partition *from, struct st_partition *to) {
+    to->log_start = from->log_start;
+    to->end = to->old_end = from->end;
+    to->time_reached_ms = to->old_time_ms = from->time_reached_ms;
+    to->rows_hash = from->rows_hash;
+    for (size_t i = 0; i < from->producer_count; i++) {
+        struct st_producer *producer = st_partition_add_producer(to, from->producers[i]->id);
+        if (producer == NULL) {
+            return false;
+        }
+        producer->window = from->producers[i]->window;
+    }
+    return true;
+}
+
+struct st_fold *st_fold_copy_heads(const struct st_fold *fold) {
+    struct st_fold *copy = st_fold_new();
+    bool whole = copy != NULL;
+    for (size_t i = 0; whole && i < fold->topic_count; i++) {
+        const struct st_topic_state *from = fold->by_id[i];
+        struct st_fact_topic fact = {
+            .id = from->view.id,
+            .name = from->view.name,
+            .partitions = from->view.partition_count,
+            .first_offset = from->view.first_offset,
+            .config_count = (uint32_t)from->view.config_count,
+            .configs = from->configs_copy,
+        };
+        struct st_topic_state *to = st_fold_add_topic(copy, &fact);
+        whole = to != NULL;
+        for (int32_t p = 0; whole && p < from->view.partition_count; p++) {
+            whole = copy_partition(&from->partitions[p], &to->partitions[p]);
+        }
+    }
+    if (!whole) {
+        st_fold_free(copy);
+        return NULL;
+    }
+    copy->slot = fold->slot;
+    copy->level = fold->level;
+    copy->next_producer_id = fold->next_producer_id;
+    copy->objects_hash = fold->objects_hash;
+    return copy;
 }

@@ -46,6 +46,8 @@ struct st_partition {
     int64_t log_start, end;
     int64_t time_reached_ms;    /* greatest timestamp ever appended, INT64_MIN before the first */
     uint64_t rows_hash;         /* running hash of every row */
+    int64_t old_end;            /* rows below it lie in the checkpoint */
+    int64_t old_time_ms;        /* time_reached_ms at old_end */
     struct st_row *rows;        /* since the checkpoint, by base */
     size_t row_count, row_capacity;
     struct st_producer **producers; /* by id */
@@ -133,8 +135,14 @@ enum st_sequence st_window_check(const struct st_window *window, int16_t epoch, 
 void st_window_add(struct st_window *window, int16_t epoch, int32_t first_sequence, int32_t count, int64_t base,
                    int64_t append_time_ms);
 
+/* From now on older rows are read from this checkpoint (taken over), whose heads are at_checkpoint; its slot is at most
+ * the fold's. */
+void st_fold_adopt(struct st_fold *fold, struct st_checkpoint *checkpoint, const struct st_fold *at_checkpoint);
+
 /* The heads in canonical form: sorted, without what is not state. Equal bytes mean equal folds. */
 void st_fold_write_heads(const struct st_fold *fold, struct st_pack *out);
+/* A fold with the same heads and no rows; NULL: out of memory. */
+struct st_fold *st_fold_copy_heads(const struct st_fold *fold);
 uint64_t st_fold_hash(const struct st_fold *fold);
 /* Mixes 64 bits into a running hash. */
 uint64_t st_hash_mix(uint64_t hash, uint64_t value);

@@ -4,7 +4,7 @@
 #ifndef ST_LOAD_H
 #define ST_LOAD_H
 
-#include "storage/journal/fold.h"
+#include "storage/log/blocks.h"
 
 struct st_engine;
 
@@ -16,10 +16,12 @@ struct st_row_ref {
     struct kp_slice object; /* good until control returns to the loop */
 };
 
-/* Who waits for loads; embedded in a reader. Each load that it joined calls done once. */
+/* Who waits for loads; embedded in a reader. Each load that it joined calls done once;
+ * ST_OK without a blob: a row block is there, look again. */
 struct st_load_wait {
     void (*done)(struct st_load_wait *wait, enum st_error error, struct kp_blob *blob, struct kp_slice bytes);
     struct st_load_wait *next;
+    struct st_block_wait block_wait; /* while it waits for a row block instead of a run */
     uint64_t slot;
     uint32_t position;
 };

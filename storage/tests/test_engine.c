@@ -16,6 +16,7 @@ struct bench {
     struct st_loop *loop;
     struct st_store *store;
     struct st_engine *engine;
+    struct st_engine_options options;
     int answers;
 };
 
@@ -54,17 +55,31 @@ static void opened(void *arg, enum st_error error) {
     ((struct bench *)arg)->answers++;
 }
 
-static int bench_start(void **state) {
+static int bench_start_with(void **state, const struct st_engine_options *options) {
     struct bench *bench = calloc(1, sizeof *bench);
     struct st_env env = {.now_mono_ns = bench_mono, .now_wall_ms = bench_wall, .random = bench_random, .self = bench};
     bench->loop = st_loop_new(&env);
     bench->store = st_store_memory_new(bench->loop);
-    struct st_engine_options options = st_engine_options_default();
-    bench->engine = st_engine_new(bench->loop, bench->store, &options);
+    bench->options = *options;
+    bench->engine = st_engine_new(bench->loop, bench->store, options);
     st_engine_open(bench->engine, opened, bench);
     run_ms(bench, 10);
     *state = bench;
     return bench->answers == 1 ? 0 : -1;
+}
+
+static int bench_start(void **state) {
+    struct st_engine_options options = st_engine_options_default();
+    return bench_start_with(state, &options);
+}
+
+/* A checkpoint every eight entries, and next to no cache, so that old rows and runs are read back. */
+static int bench_start_small(void **state) {
+    struct st_engine_options options = st_engine_options_default();
+    options.checkpoint_entries = 8;
+    options.cache_bytes = 1;
+    options.trim_grace_ms = 1000;
+    return bench_start_with(state, &options);
 }
 
 static void closed(void *arg) {
@@ -84,6 +99,23 @@ static int bench_stop(void **state) {
     st_loop_free(bench->loop);
     free(bench);
     return 0;
+}
+
+/* Closes the engine and opens another on the same data. */
+static void restart(struct bench *bench) {
+    struct st_store *next = st_store_memory_share(bench->store);
+    st_engine_close(bench->engine, closed, bench);
+    run_ms(bench, 10000);
+    assert_int_equal(bench->answers, -1);
+    st_engine_free(bench->engine);
+    bench->store->ops->close(bench->store, closed, bench);
+    run_ms(bench, 10);
+    bench->store = next;
+    bench->answers = 0;
+    bench->engine = st_engine_new(bench->loop, bench->store, &bench->options);
+    st_engine_open(bench->engine, opened, bench);
+    run_ms(bench, 10);
+    assert_int_equal(bench->answers, 1);
 }
 
 /* ---- calls that run to their end ---- */
@@ -349,7 +381,79 @@ static void offsets_are_found_by_time(void **state) {
     assert_int_equal(find_time(bench, &id, 0, true), 3);
 }
 
+static void everything_is_there_after_checkpoints_and_a_restart(void **state) {
+    struct bench *bench = *state;
+    struct kp_uuid a, b;
+    create_topic(bench, "a", 1, &a);
+    create_topic(bench, "b", 3, &b);
+    char *large = malloc(20001);
+    memset(large, 'x', 20000);
+    large[20000] = 0;
+    char text[16];
+    for (int i = 0; i < 100; i++) {
+        snprintf(text, sizeof text, "a%d", i);
+        assert_int_equal(append(bench, &a, text), i);
+        assert_int_equal(append(bench, &b, i % 10 == 0 ? large : "b"), i);
+    }
+    uint64_t slot, slot_after;
+    uint64_t hash = st_engine_state_hash(bench->engine, &slot);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 100; i++) {
+            snprintf(text, sizeof text, "a%d", i);
+            assert_string_equal(value_at(bench, &a, i), text);
+        }
+        struct called call;
+        for (int i = 0; i < 100; i += 10) {
+            call_read(bench, &call, &b, i);
+            assert_true(call.read_part.chain.bytes > 20000);
+            kp_chain_release(&call.read_part.chain);
+        }
+        assert_int_equal(find_time(bench, &a, 1000, false), 0);
+        restart(bench);
+        assert_int_equal(st_engine_state_hash(bench->engine, &slot_after), hash);
+        assert_int_equal(slot_after, slot);
+    }
+    struct called again;
+    call_append(bench, &again, &a, batch_of("x", 1000), 7, 0);
+    run_ms(bench, 10);
+    restart(bench);
+    call_append(bench, &again, &a, batch_of("x", 1000), 7, 0);
+    run_ms(bench, 10);
+    assert_int_equal(again.part.base_offset, 100);
+    free(large);
+}
+
+static void journal_read_done(struct st_journal_read *op) {
+    assert_int_equal(op->error, ST_OK);
+}
+
+static void entries_without_inline_bytes_are_trimmed_after_the_grace(void **state) {
+    struct bench *bench = *state;
+    struct kp_uuid id;
+    create_topic(bench, "a", 1, &id);
+    char *large = malloc(20001);
+    memset(large, 'x', 20000);
+    large[20000] = 0;
+    for (int i = 0; i < 50; i++) {
+        append(bench, &id, large);
+        run_ms(bench, 100);
+    }
+    run_ms(bench, 120000);
+    struct st_journal_read first = {.from = 1, .max_bytes = 1, .done = journal_read_done};
+    bench->store->ops->journal_read(bench->store, &first);
+    run_ms(bench, 10);
+    assert_true(first.count >= 1);
+    assert_true(first.entries[0].slot > 10);
+    free(first.entries);
+    kp_blob_unref(first.blob);
+    assert_int_equal(append(bench, &id, "after"), 50);
+    restart(bench);
+    assert_string_equal(value_at(bench, &id, 50), "after");
+    free(large);
+}
+
 int main(void) {
+#define SMALL_TEST(name) cmocka_unit_test_setup_teardown(name, bench_start_small, bench_stop)
 #define ENGINE_TEST(name) cmocka_unit_test_setup_teardown(name, bench_start, bench_stop)
     const struct CMUnitTest tests[] = {
         ENGINE_TEST(a_record_comes_back_at_its_offset),
@@ -362,6 +466,9 @@ int main(void) {
         ENGINE_TEST(large_flushes_go_through_objects_and_small_ones_do_not),
         ENGINE_TEST(producer_ids_are_unique),
         ENGINE_TEST(offsets_are_found_by_time),
+        SMALL_TEST(a_record_comes_back_at_its_offset),
+        SMALL_TEST(everything_is_there_after_checkpoints_and_a_restart),
+        SMALL_TEST(entries_without_inline_bytes_are_trimmed_after_the_grace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
