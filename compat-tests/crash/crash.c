@@ -185,6 +185,10 @@ static void check_ends(rd_kafka_t *kafka) {
         rd_kafka_resp_err_t error;
         do {
             error = rd_kafka_query_watermark_offsets(kafka, TOPIC, p, &low, &high, WAIT_MS);
+            if (error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || error == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+                error == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION) {
+                die("lost", "the topic is unknown after a restart");
+            }
         } while (error != RD_KAFKA_RESP_ERR_NO_ERROR && now_ms() < give_up_at);
         if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
             die("list offsets after a restart", rd_kafka_err2str(error));
