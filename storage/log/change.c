@@ -77,7 +77,7 @@ static void change_begin(struct st_change *change, enum st_error early) {
 static void create_answer(struct st_change *change, enum st_error error) {
     struct st_create_request *request = ST_OWNER(change, struct st_create_request, change);
     request->op->id = request->id;
-    request->op->error = error;
+    request->op->error = error == ST_OK && request->second ? ST_TOPIC_EXISTS : error;
     request->op->done(request->op);
 }
 

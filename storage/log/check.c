@@ -207,6 +207,7 @@ static bool decide_append(struct build *build, struct st_append_request *append)
 static void decide_create(struct build *build, struct st_create_request *create) {
     struct st_request *request = &create->change.request;
     struct st_topic_state *existing = st_fold_topic_by_name(build->fold, create->name);
+    create->second = false;
     if (existing != NULL) {
         create->id = existing->view.id;
         decide(request, ST_TOPIC_EXISTS);
@@ -216,7 +217,9 @@ static void decide_create(struct build *build, struct st_create_request *create)
         struct st_create_request *other = ST_OWNER(r, struct st_create_request, change.request);
         if (r->kind == ST_REQUEST_TOPIC_CREATE && r->state == ST_REQUEST_ACCEPTED &&
             kp_slice_equal(other->name, create->name)) {
-            decide(request, ST_REFUSED); /* told to try again: it exists only once this entry does */
+            create->id = other->id;
+            create->second = true; /* it exists once this entry does, and is told then */
+            request->state = ST_REQUEST_ACCEPTED;
             return;
         }
     }

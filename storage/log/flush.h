@@ -121,6 +121,7 @@ struct st_create_request {
     int32_t partitions;
     int64_t first_offset;
     struct kp_uuid id;
+    bool second; /* another request of the same entry creates the topic */
 };
 struct st_delete_request {
     struct st_change change;

@@ -232,6 +232,20 @@ static void a_topic_exists_once(void **state) {
     assert_int_equal(st_topic_by_name(bench->engine, KP_SLICE_LIT("events"))->partition_count, 3);
 }
 
+static void two_creates_in_one_entry_make_one_topic(void **state) {
+    struct bench *bench = *state;
+    struct called calls[2];
+    for (int i = 0; i < 2; i++) {
+        calls[i] = (struct called){.create = {.name = KP_SLICE_LIT("t"), .partitions = 1 + i, .done = create_done}};
+        st_topic_create(bench->engine, &calls[i].create);
+    }
+    run_ms(bench, 10);
+    assert_int_equal(calls[0].create.error, ST_OK);
+    assert_int_equal(calls[1].create.error, ST_TOPIC_EXISTS);
+    assert_true(kp_uuid_equal(&calls[0].create.id, &calls[1].create.id));
+    assert_int_equal(st_topic_by_name(bench->engine, KP_SLICE_LIT("t"))->partition_count, 1);
+}
+
 static void requests_of_one_turn_share_an_entry(void **state) {
     struct bench *bench = *state;
     struct kp_uuid id;
@@ -458,6 +472,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         ENGINE_TEST(a_record_comes_back_at_its_offset),
         ENGINE_TEST(a_topic_exists_once),
+        ENGINE_TEST(two_creates_in_one_entry_make_one_topic),
         ENGINE_TEST(requests_of_one_turn_share_an_entry),
         ENGINE_TEST(a_duplicate_answers_the_original_offset),
         ENGINE_TEST(an_early_batch_waits_for_its_predecessor),
