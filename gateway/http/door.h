@@ -17,6 +17,8 @@ struct gw_http {
     struct gw_http_session *sessions;       /* every connection */
     struct gw_http_request *active, *spare; /* every request; requests kept for reuse */
     size_t spare_count;
+    struct gw_http_session *waiting, **waiting_end; /* connections to be read from when a call is done, in order */
+    size_t calls;         /* with the handlers, at most queued.max.requests */
     size_t request_bytes; /* memory of requests, at most http.queued.max.bytes */
     int64_t date_s;       /* Unix time that `date` says */
     char date[GW_HTTP_DATE_MAX];

@@ -26,6 +26,7 @@ bool gw_http_open(struct gateway *gateway) {
     options.timeout_ms = gateway->config->request_timeout_ms;
     door->gateway = gateway;
     door->date_s = -1;
+    door->waiting_end = &door->waiting;
     door->handle = rest_handle;
     door->rest = rest_new(gateway->loop, gateway->engine, &options);
     if (door->rest == NULL) {

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 enum {
-    INPUT_FIRST = 4 * 1024, /* enough for nearly every request */
     INPUT_LARGE = GW_HTTP_HEAD_MAX + 4 * 1024,
     INPUT_LEAST_ROOM = 1024, /* behind the head of a chunked body */
     BODY_FIRST = 64 * 1024,
@@ -35,22 +34,8 @@ static void reset(struct gw_http_request *request) {
     request->body_used = 0;
 }
 
-static struct gw_http_request *create(struct gw_http *door) {
-    struct gw_http_request *request = calloc(1, sizeof *request);
-    if (request == NULL) {
-        return NULL;
-    }
-    request->input = kp_blob_new(INPUT_FIRST);
-    if (request->input == NULL) {
-        free(request);
-        return NULL;
-    }
-    request->door = door;
-    return request;
-}
-
 struct gw_http_request *gw_http_request_new(struct gw_http *door) {
-    if (!gw_http_charge(door, sizeof(struct gw_http_request) + INPUT_FIRST)) {
+    if (!gw_http_charge(door, sizeof(struct gw_http_request))) {
         return NULL;
     }
     struct gw_http_request *request = door->spare;
@@ -58,13 +43,18 @@ struct gw_http_request *gw_http_request_new(struct gw_http *door) {
         unlink_from(request);
         door->spare_count--;
     } else {
-        request = create(door);
+        request = malloc(sizeof *request);
     }
     if (request == NULL) {
-        gw_http_refund(door, sizeof *request + INPUT_FIRST);
+        gw_http_refund(door, sizeof *request);
         return NULL;
     }
+    request->door = door;
+    request->session = NULL;
+    request->input = request->first;
+    request->input_size = sizeof request->first;
     request->used = 0;
+    request->body = NULL;
     reset(request);
     link_to(request, &door->active);
     return request;
@@ -82,15 +72,17 @@ void gw_http_request_free(struct gw_http_request *request) {
     struct gw_http *door = request->door;
     unlink_from(request);
     drop_body(request);
-    gw_http_refund(door, sizeof *request + request->input->size);
-    if (door->spare_count < SPARE_MAX && request->input->size == INPUT_FIRST) {
-        request->session = NULL;
+    gw_http_refund(door, sizeof *request);
+    if (request->input != request->first) {
+        gw_http_refund(door, request->input_size);
+        free(request->input);
+    }
+    if (door->spare_count < SPARE_MAX) {
         door->spare_count++;
         link_to(request, &door->spare);
-        return;
+    } else {
+        free(request);
     }
-    kp_blob_unref(request->input);
-    free(request);
 }
 
 void gw_http_requests_release(struct gw_http *door) {
@@ -100,7 +92,6 @@ void gw_http_requests_release(struct gw_http *door) {
     while (door->spare != NULL) {
         struct gw_http_request *request = door->spare;
         unlink_from(request);
-        kp_blob_unref(request->input);
         free(request);
     }
     door->spare_count = 0;
@@ -109,30 +100,25 @@ void gw_http_requests_release(struct gw_http *door) {
 void gw_http_request_next(struct gw_http_request *request) {
     drop_body(request);
     request->used -= request->taken;
-    memmove(request->input->data, request->input->data + request->taken, request->used);
+    memmove(request->input, request->input + request->taken, request->used);
     reset(request);
 }
 
 /* ---- memory ---- */
 
-/* Enlarges a buffer within the budget. */
-static bool grow(struct gw_http_request *request, struct kp_blob *blob, size_t used, size_t size) {
-    size_t more = size - blob->size;
-    if (!gw_http_charge(request->door, more)) {
-        return false;
-    }
-    if (!kp_blob_grow(blob, used, size)) {
-        gw_http_refund(request->door, more);
-        return false;
-    }
-    return true;
-}
-
-/* A larger input; the head's slices must be found anew. */
+/* A larger input, within the budget; the head's slices must be found anew. */
 static bool grow_input(struct gw_http_request *request) {
-    if (request->input->size >= INPUT_LARGE || !grow(request, request->input, request->used, INPUT_LARGE)) {
+    if (request->input != request->first || !gw_http_charge(request->door, INPUT_LARGE)) {
         return false;
     }
+    uint8_t *input = malloc(INPUT_LARGE);
+    if (input == NULL) {
+        gw_http_refund(request->door, INPUT_LARGE);
+        return false;
+    }
+    memcpy(input, request->first, request->used);
+    request->input = input;
+    request->input_size = INPUT_LARGE;
     gw_http_parser_init(&request->parser);
     return true;
 }
@@ -145,17 +131,19 @@ static bool grow_body(struct gw_http_request *request, size_t needed, size_t mos
     size_t size = request->body == NULL ? BODY_FIRST : request->body->size * 2;
     size = size < needed ? needed : size;
     size = size < most ? size : most;
-    if (request->body != NULL) {
-        return grow(request, request->body, request->body_used, size);
-    }
-    if (!gw_http_charge(request->door, size)) {
+    size_t more = request->body == NULL ? size : size - request->body->size;
+    if (!gw_http_charge(request->door, more)) {
         return false;
     }
-    request->body = kp_blob_new(size);
+    bool grown = request->body != NULL && kp_blob_grow(request->body, request->body_used, size);
     if (request->body == NULL) {
-        gw_http_refund(request->door, size);
+        request->body = kp_blob_new(size);
+        grown = request->body != NULL;
     }
-    return request->body != NULL;
+    if (!grown) {
+        gw_http_refund(request->door, more);
+    }
+    return grown;
 }
 
 static size_t body_max(const struct gw_http_request *request) {
@@ -171,12 +159,12 @@ static enum gw_http_step bad(struct gw_http_request *request, enum rest_error er
 
 enum gw_http_step gw_http_request_head(struct gw_http_request *request) {
     const struct gw_http_head *head = &request->parser.head;
-    enum gw_http_step step = gw_http_parser_head(&request->parser, request->input->data, request->used);
-    if (step == GW_HTTP_DONE && head->chunked && request->input->size - head->length < INPUT_LEAST_ROOM) {
+    enum gw_http_step step = gw_http_parser_head(&request->parser, request->input, request->used);
+    if (step == GW_HTTP_DONE && head->chunked && request->input_size - head->length < INPUT_LEAST_ROOM) {
         if (!grow_input(request)) {
             return bad(request, REST_OVERLOADED);
         }
-        step = gw_http_parser_head(&request->parser, request->input->data, request->used);
+        step = gw_http_parser_head(&request->parser, request->input, request->used);
     }
     if (step == GW_HTTP_DONE) {
         request->taken = head->length;
@@ -194,7 +182,7 @@ static enum gw_http_step begin_large_body(struct gw_http_request *request) {
     if (!grow_body(request, there, length)) {
         return bad(request, REST_OVERLOADED);
     }
-    memcpy(request->body->data, request->input->data + request->taken, there);
+    memcpy(request->body->data, request->input + request->taken, there);
     request->body_used = there;
     request->taken = request->used;
     return GW_HTTP_MORE;
@@ -206,7 +194,7 @@ static enum gw_http_step plain_body(struct gw_http_request *request) {
     if (request->body != NULL) {
         return request->body_used == length ? GW_HTTP_DONE : GW_HTTP_MORE;
     }
-    if (length > request->input->size - head->length) {
+    if (length > request->input_size - head->length) {
         return begin_large_body(request);
     }
     if (request->used - head->length < length) {
@@ -219,7 +207,7 @@ static enum gw_http_step plain_body(struct gw_http_request *request) {
 static enum gw_http_step chunked_body(struct gw_http_request *request) {
     enum gw_http_step step = GW_HTTP_MORE;
     while (step == GW_HTTP_MORE && request->taken < request->used) {
-        struct kp_slice in = kp_slice_of(request->input->data + request->taken, request->used - request->taken);
+        struct kp_slice in = kp_slice_of(request->input + request->taken, request->used - request->taken);
         struct kp_slice data;
         size_t used = 0;
         step = gw_http_chunks_next(&request->chunks, in, &used, &data);
@@ -254,11 +242,11 @@ size_t gw_http_request_room(struct gw_http_request *request, uint8_t **into) {
         *into = request->body->data + request->body_used;
         return request->body->size - request->body_used;
     }
-    if (request->used == request->input->size && !grow_input(request)) {
+    if (request->used == request->input_size && !grow_input(request)) {
         return 0;
     }
-    *into = request->input->data + request->used;
-    return request->input->size - request->used;
+    *into = request->input + request->used;
+    return request->input_size - request->used;
 }
 
 void gw_http_request_received(struct gw_http_request *request, size_t n) {
@@ -274,6 +262,6 @@ struct kp_piece gw_http_request_payload(const struct gw_http_request *request) {
     if (request->body != NULL) {
         return (struct kp_piece){request->body, kp_slice_of(request->body->data, request->body_used)};
     }
-    return (struct kp_piece){request->input, kp_slice_of(request->input->data + head->length,
-                                                         head->chunked ? 0 : (size_t)head->content_length)};
+    return (struct kp_piece){NULL, kp_slice_of(request->input + head->length,
+                                                head->chunked ? 0 : (size_t)head->content_length)};
 }

@@ -12,18 +12,22 @@
 #include "gateway/http/door.h"
 #include "gateway/http/parser.h"
 
+#define GW_HTTP_INPUT_FIRST (4 * 1024) /* enough for nearly every request */
+
 struct gw_http_request {
     struct rest_call call;
     struct gw_http *door;
     struct gw_http_session *session; /* NULL: the connection has gone while the call was under way */
     struct gw_http_parser parser;
-    struct kp_blob *input;
+    uint8_t *input; /* first, or larger memory of its own */
+    size_t input_size;
     size_t used;  /* bytes in input */
     size_t taken; /* of them part of this request; what follows belongs to the next */
     struct gw_http_chunks chunks;
     struct kp_blob *body; /* NULL: in input, or there is none */
     size_t body_used;
     struct gw_http_request *next, **link;
+    uint8_t first[GW_HTTP_INPUT_FIRST];
 };
 
 /* NULL: no memory, or none left in the budget. */

@@ -31,6 +31,7 @@ struct gw_http_session {
     bool timed; /* the deadline is that of a request */
     bool ended; /* the client sends no more */
     struct gw_http_session *next, **link;
+    struct gw_http_session *next_waiting, **waiting_link; /* waiting_link NULL: does not wait */
 };
 
 static void run(struct gw_http_session *session);
@@ -118,11 +119,50 @@ static void answer_request(struct gw_http_session *session, struct rest_response
     }
 }
 
+/* ---- whose turn it is ---- */
+
+/* A burst from thousands of connections stays in their sockets, where it costs nothing, until calls are done. Only
+ * whole requests count, so that slow clients keep nobody waiting. */
+static bool may_begin(struct gw_http_session *session) {
+    struct gw_http *door = session->door;
+    if (door->calls < (size_t)door->gateway->config->queued_max_requests) {
+        return true;
+    }
+    session->waiting_link = door->waiting_end;
+    *door->waiting_end = session;
+    door->waiting_end = &session->next_waiting;
+    return false;
+}
+
+static void leave_line(struct gw_http_session *session) {
+    if (session->waiting_link == NULL) {
+        return;
+    }
+    *session->waiting_link = session->next_waiting;
+    if (session->next_waiting != NULL) {
+        session->next_waiting->waiting_link = session->waiting_link;
+    } else {
+        session->door->waiting_end = session->waiting_link;
+    }
+    session->next_waiting = NULL;
+    session->waiting_link = NULL;
+}
+
+static void call_over(struct gw_http *door) {
+    struct gw_http_session *next = door->waiting;
+    door->calls--;
+    if (next != NULL) {
+        leave_line(next);
+        gw_conn_resume(next->conn);
+    }
+}
+
 /* ---- requests ---- */
 
 static void call_done(struct rest_call *call) {
     struct gw_http_request *request = ST_OWNER(call, struct gw_http_request, call);
     struct gw_http_session *session = request->session;
+    call_over(request->door);
     if (session == NULL) {
         rest_response_release(&call->response);
         gw_http_request_free(request);
@@ -173,12 +213,14 @@ static void begin_call(struct gw_http_session *session) {
         return;
     }
     session->state = SESSION_CALL;
+    session->door->calls++;
     gw_conn_deadline(session->conn, ST_NEVER);
     request->session = session;
     request->call.order = session->conn->id;
     request->call.done = call_done;
     if (!session->door->handle(session->door->rest, &request->call)) {
         struct rest_response response;
+        call_over(session->door);
         rest_response_error(&response, REST_OVERLOADED);
         answer_request(session, &response);
     }
@@ -234,6 +276,9 @@ static size_t want(struct gw_conn *conn, uint8_t **into) {
         return 0;
     }
     if (session->request == NULL) {
+        if (!may_begin(session)) {
+            return 0;
+        }
         session->request = gw_http_request_new(session->door);
     }
     size_t room = session->request == NULL ? 0 : gw_http_request_room(session->request, into);
@@ -269,7 +314,11 @@ static void drained(struct gw_conn *conn) {
 static bool ended(struct gw_conn *conn) {
     struct gw_http_session *session = conn->owner;
     session->ended = true;
-    return session->state == SESSION_CALL || session->state == SESSION_STALLED;
+    if (session->state == SESSION_CALL || session->state == SESSION_STALLED) {
+        return true;
+    }
+    drop_request(session); /* it will not become whole */
+    return false;
 }
 
 static void late(struct gw_conn *conn) {
@@ -287,6 +336,7 @@ static void closed(struct gw_conn *conn, const char *why) {
     } else {
         drop_request(session);
     }
+    leave_line(session);
     *session->link = session->next;
     if (session->next != NULL) {
         session->next->link = session->link;

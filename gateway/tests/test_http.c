@@ -564,6 +564,30 @@ static void a_client_that_does_not_read_is_not_read_from(void **state) {
     assert_true(count_of(client->input, "HTTP/1.1 ") >= 30); /* goes on when it reads again */
 }
 
+static void a_burst_waits_in_its_sockets(void **state) {
+    (void)state;
+    fixture.config.queued_max_requests = 2;
+    fixture.held = true;
+    for (int i = 0; i < CLIENTS_MAX; i++) {
+        if (i > 0) {
+            connect_client(&fixture.clients[i]);
+        }
+        run_ms(5);
+        say(&fixture.clients[i], "GET /a HTTP/1.1\r\n" HOST "\r\n");
+        run_ms(5);
+    }
+    assert_int_equal(fixture.call_count, 2);
+    close(fixture.clients[2].fd); /* one of those that wait gives up */
+    fixture.clients[2].fd = -1;
+    let_go();
+    await(&fixture.clients[0], 1);
+    await(&fixture.clients[1], 1);
+    await(&fixture.clients[3], 1);
+    assert_int_equal(fixture.under_way_most, 2);
+    assert_int_equal(fixture.gateway.http->calls, 0);
+    assert_null(fixture.gateway.http->waiting);
+}
+
 static void a_drain_ends_idle_connections_and_lets_the_busy_answer(void **state) {
     struct client *busy = *state, *idle = &fixture.clients[1];
     connect_client(idle);
@@ -657,6 +681,7 @@ int main(void) {
         CASE(a_client_that_goes_during_its_call_is_forgotten),
         CASE(a_client_that_only_stops_sending_gets_all_its_answers),
         CASE(a_client_that_does_not_read_is_not_read_from),
+        CASE(a_burst_waits_in_its_sockets),
         CASE(a_drain_ends_idle_connections_and_lets_the_busy_answer),
         CASE(too_many_connections_are_closed_at_once),
         CASE(a_port_in_use_is_one_sentence),
