@@ -30,7 +30,11 @@ void st_engine_op_started(struct st_engine *engine) {
 
 void st_engine_op_ended(struct st_engine *engine) {
     engine->ops--;
-    if (engine->closing) {
+    st_engine_close_soon(engine);
+}
+
+void st_engine_close_soon(struct st_engine *engine) {
+    if (engine->closing && !engine->dying) {
         st_defer(engine->loop, &engine->close_check);
     }
 }
@@ -230,7 +234,8 @@ void st_engine_open(struct st_engine *engine, void (*opened)(void *arg, enum st_
 
 static void close_check(struct st_task *task) {
     struct st_engine *engine = ST_OWNER(task, struct st_engine, close_check);
-    bool idle = engine->ops == 0 && st_flusher_idle(engine) && engine->completed == NULL;
+    bool idle = engine->ops == 0 && st_flusher_idle(engine) && engine->completed == NULL && engine->readers == NULL &&
+                engine->time_searches == NULL;
     if (idle && engine->closed != NULL) {
         void (*closed)(void *arg) = engine->closed;
         engine->closed = NULL;

@@ -77,6 +77,8 @@ struct st_engine {
 /* Every store operation of the engine is counted, so that close knows when the last is over. */
 void st_engine_op_started(struct st_engine *engine);
 void st_engine_op_ended(struct st_engine *engine);
+/* Something ended that a close may wait for. */
+void st_engine_close_soon(struct st_engine *engine);
 void st_engine_store_answered(struct st_engine *engine);
 void st_engine_store_failed(struct st_engine *engine, enum st_error error);
 

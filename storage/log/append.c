@@ -56,6 +56,7 @@ static void complete(struct st_task *task) {
         append_free_if_over(append);
         op->done(op);
     }
+    st_engine_close_soon(engine);
 }
 
 /* A flush, or the hold, is through with a request. */

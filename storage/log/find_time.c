@@ -24,6 +24,7 @@ static void search_end(struct st_time_search *search, enum st_error error, int64
     }
     *link = search->next;
     st_defer_cancel(search->engine->loop, &search->step);
+    st_engine_close_soon(search->engine);
     free(search);
     op->error = error;
     op->offset = offset;

@@ -106,6 +106,7 @@ static void flush_end(struct st_flush *flush, enum st_error error) {
     st_metrics.flush_bytes = (int64_t)engine->flusher.bytes;
     flush_free(flush);
     st_append_relief(engine);
+    st_engine_close_soon(engine);
 }
 
 static void queue_remove(struct st_flush *flush) {

@@ -272,6 +272,7 @@ static void reader_free(struct st_reader *reader) {
         kp_blob_unref(pin->piece.blob);
         free(pin);
     }
+    st_engine_close_soon(reader->engine);
     free(reader);
 }
 

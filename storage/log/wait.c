@@ -6,7 +6,7 @@
 #include "storage/engine_state.h"
 
 static void poll_schedule(struct st_engine *engine) {
-    bool wanted = engine->waiter_count > 0 && engine->open && !engine->polling;
+    bool wanted = engine->waiter_count > 0 && engine->open && !engine->closing && !engine->polling;
     if (wanted && engine->poll.heap_index == 0) {
         st_timer_start(engine->loop, &engine->poll, engine->poll_ns);
     }
@@ -19,7 +19,7 @@ static void poll_done(struct st_sync *sync) {
 }
 
 static void poll_now(struct st_engine *engine) {
-    if (!engine->polling && engine->waiter_count > 0 && engine->open) {
+    if (!engine->polling && engine->waiter_count > 0 && engine->open && !engine->closing) {
         engine->polling = true;
         st_timer_stop(engine->loop, &engine->poll);
         engine->poll_sync.done = poll_done;
