@@ -1,14 +1,5 @@
 /* The local backend under the contract that holds for every backend. What is its own is in test_local_*.c. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-#include <event2/event.h>
-
-#include "storage/backends/local/local.h"
-#include "storage/runtime/loop_libevent.h"
-#include "storage/tests/local_scratch.h"
+#include "storage/tests/local_fixture.h"
 #include "storage/tests/store_contract.h"
 
 struct world {

@@ -333,9 +333,22 @@ static bool remember_end(void *arg, const struct st_object_header *header, uint6
     return true;
 }
 
+/* True when the file holds data, and its last block is some: nothing to be done, told without reading. */
+static bool is_settled(const struct st_fs *fs, int directory, const char *path) {
+    int fd = fs->open(directory, path, O_RDONLY, 0);
+    if (fd < 0) {
+        return true;
+    }
+    off_t size = lseek(fd, 0, SEEK_END);
+    bool settled = size >= ST_HEADER_SIZE && lseek(fd, size - ST_HEADER_SIZE, SEEK_DATA) >= 0;
+    close(fd);
+    return settled;
+}
+
 void st_extent_settle(const struct st_fs *fs, int directory, const char *path) {
     uint64_t end = 0;
-    if (st_extent_scan(fs, directory, path, 0, remember_end, &end) != ST_OK) {
+    if (is_settled(fs, directory, path) ||
+        st_extent_scan(fs, directory, path, 0, remember_end, &end) != ST_OK) {
         return; /* nothing is lost by leaving it as it is */
     }
     if (end == 0) {

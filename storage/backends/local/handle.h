@@ -8,7 +8,8 @@
  *   reader      1           journal pages and small reads, on their own connection
  *   uploads     3           objects: two in flight, and the making of the next extent
  *   downloads   2           ranges of objects
- *   background  1           copying the WAL into the database, deletions, lists, sweeps
+ *   copier      1           copying the WAL into the database
+ *   background  1           deletions, lists, sweeps
  */
 #ifndef ST_LOCAL_HANDLE_H
 #define ST_LOCAL_HANDLE_H
@@ -30,9 +31,9 @@ struct st_local {
     uint32_t files_named;      /* objects with a file to themselves; loop thread */
     struct st_commit_lock lock; /* committer thread */
     struct st_timer courtesy;   /* the lock is kept for a put that may follow a lost one, until it runs out */
-    struct st_db commit_db, read_db, copy_db; /* each of its thread: committer, reader, background */
+    struct st_db commit_db, read_db, copy_db; /* each of its thread: committer, reader, copier */
     bool copying;               /* the WAL is being copied; loop thread */
-    struct st_workers *committer, *reader, *uploads, *downloads, *background;
+    struct st_workers *committer, *reader, *uploads, *downloads, *copier, *background;
     struct st_watch *watch;
     size_t under_way;           /* calls that have not finished; loop thread */
     bool closing;

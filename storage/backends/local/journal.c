@@ -2,7 +2,7 @@
  * Journal operations on the committer's and the reader's thread, and the life of the WAL.
  *
  * SQLite's automatic checkpoint would run inside a COMMIT and make it tens of times slower now and then. Here the bulk
- * is copied by the background thread while commits go on; what came meanwhile is copied by the committer, between two
+ * is copied by a thread of its own while commits go on; what came meanwhile is copied by the committer, between two
  * commits and holding the commit lock, so that the WAL is copied to its last frame and the next commit starts it
  * over. So the WAL keeps to a few MiB, and soon overwrites blocks that the file already has, which is the cheapest
  * fdatasync there is.
@@ -16,7 +16,7 @@
 
 #include <stdlib.h>
 
-#define BULK_FRAMES 1024     /* 4 MiB in the WAL: time to copy */
+#define BULK_FRAMES 2048     /* 8 MiB in the WAL: time to copy */
 #define REST_FRAMES 256      /* so few the committer copies itself */
 #define COURTESY_NS (5 * ST_MS)
 #define TRIM_ENTRIES 256     /* per transaction, so that commits come in between */
@@ -61,7 +61,7 @@ static void mind_wal(struct st_local *local, int frames) {
     int *left = malloc(sizeof *left);
     if (left != NULL) {
         local->copying = true;
-        st_local_call(local, local->background, bulk_run, bulk_finish, left);
+        st_local_call(local, local->copier, bulk_run, bulk_finish, left);
     }
 }
 

@@ -61,6 +61,7 @@ static void release(struct st_local *local) {
     st_workers_free(local->reader);
     st_workers_free(local->uploads);
     st_workers_free(local->downloads);
+    st_workers_free(local->copier);
     st_workers_free(local->background);
     st_watch_free(local->watch);
     st_db_close(&local->read_db);
@@ -204,9 +205,10 @@ static bool start_threads(struct st_local *local) {
     local->reader = st_workers_new(local->loop, "journal", 1);
     local->uploads = st_workers_new(local->loop, "upload", 3);
     local->downloads = st_workers_new(local->loop, "download", 2);
+    local->copier = st_workers_new(local->loop, "wal", 1);
     local->background = st_workers_new(local->loop, "store", 1);
     return local->committer != NULL && local->reader != NULL && local->uploads != NULL && local->downloads != NULL &&
-           local->background != NULL;
+           local->copier != NULL && local->background != NULL;
 }
 
 struct st_store *st_store_local_open_with(struct st_loop *loop, const char *directory,
@@ -235,6 +237,7 @@ struct st_store *st_store_local_open_with(struct st_loop *loop, const char *dire
     if (options->extent_size != 0) {
         local->extents.size = options->extent_size;
     }
+    local->extents.buffered = options->buffered;
     if (!start_threads(local)) {
         snprintf(message, message_size, "The store's threads cannot be started.");
         release(local);

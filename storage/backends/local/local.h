@@ -22,11 +22,13 @@
 /* Makes the directory if need be. `loop` is one of loop_libevent. NULL: one sentence in message. */
 struct st_store *st_store_local_open(struct st_loop *loop, const char *directory, char *message, size_t message_size);
 
-/* For tests: the same with other file calls, or extents of another size (0: the usual one). */
+/* For tests and measurements: the same with other file calls, extents of another size (0: the usual one), or without
+ * O_DIRECT. */
 struct st_fs;
 struct st_local_options {
     const struct st_fs *fs;
     uint64_t extent_size;
+    bool buffered;
 };
 struct st_store *st_store_local_open_with(struct st_loop *loop, const char *directory,
                                           const struct st_local_options *options, char *message, size_t message_size);

@@ -72,7 +72,8 @@ void st_local_object_put(struct st_store *store, struct st_object_put *op) {
     st_local_call(local, local->uploads, put_run, put_finish, op);
 }
 
-/* ---- get ---- */
+/* ---- get: through the page cache, which serves the second reader, and whose reading ahead halves the CPU. The kernel
+ * drops what it read ahead of a write that goes past the page cache, before that write returns. ---- */
 
 /* Opens what holds the object and finds its header at *at. ST_OK, or why not; then the file is closed. */
 static enum st_error open_object(const struct st_fs *fs, int directory, const char *name, int *fd, uint64_t *at,
@@ -90,8 +91,6 @@ static enum st_error open_object(const struct st_fs *fs, int directory, const ch
     if (*fd < 0) {
         return errno == ENOENT ? ST_ABSENT : ST_REFUSED;
     }
-    /* No reading ahead: behind the object may lie room that is being written past the page cache. */
-    posix_fadvise(*fd, 0, 0, POSIX_FADV_RANDOM);
     uint8_t block[ST_HEADER_SIZE];
     enum st_error result;
     switch (st_fs_read(fs, *fd, block, sizeof block, *at)) {

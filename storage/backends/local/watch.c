@@ -31,7 +31,8 @@ static void readable(evutil_socket_t fd, short what, void *arg) {
         const struct inotify_event *event;
         for (char *at = buffer; at < buffer + got; at += sizeof *event + event->len) {
             event = (const struct inotify_event *)(const void *)at;
-            news |= event->len == 0 || strcmp(event->name, watch->own) != 0; /* no name: events were dropped */
+            bool dropped = (event->mask & IN_Q_OVERFLOW) != 0;
+            news |= dropped || (event->len > 0 && strcmp(event->name, watch->own) != 0);
         }
     }
     if (news) {
