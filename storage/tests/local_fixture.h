@@ -12,34 +12,13 @@
 
 #include <cmocka.h>
 #include <event2/event.h>
-#include <ftw.h>
 
 #include "storage/backends/local/fs.h"
 #include "storage/backends/local/local.h"
 #include "storage/runtime/loop_libevent.h"
+#include "storage/tests/local_scratch.h"
 
 #define UNUSED __attribute__((unused))
-
-/* ---- a directory, on a real file system ---- */
-
-#define SCRATCH_PATH_MAX 100
-
-UNUSED static void scratch_make(char directory[SCRATCH_PATH_MAX]) {
-    const char *parent = getenv("TMPDIR");
-    snprintf(directory, SCRATCH_PATH_MAX, "%s/store-test-XXXXXX", parent != NULL ? parent : "/tmp");
-    assert_non_null(mkdtemp(directory));
-}
-
-static int scratch_remove_one(const char *path, const struct stat *status, int kind, struct FTW *at) {
-    (void)status;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
-UNUSED static void scratch_remove(const char *directory) {
-    nftw(directory, scratch_remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
 
 /* ---- a handle ---- */
 
