@@ -14,7 +14,7 @@ static const struct kp_record_header headers[] = {{KP_SLICE_LIT("trace"), KP_SLI
                                                   {KP_SLICE_LIT("empty"), KP_SLICE_LIT("")},
                                                   {KP_SLICE_LIT("null"), {NULL, 0}}};
 static const struct kp_new_record records[] = {
-    {.timestamp_ms = 1000, .key = KP_SLICE_LIT("k1"), .value = KP_SLICE_LIT("v1"), .headers = headers, .header_count = 3},
+    {1000, KP_SLICE_LIT("k1"), KP_SLICE_LIT("v1"), headers, 3},
     {.timestamp_ms = 1500, .key = {NULL, 0}, .value = KP_SLICE_LIT("")},
     {.timestamp_ms = 900, .key = KP_SLICE_LIT(""), .value = {NULL, 0}},
 };

@@ -12,7 +12,7 @@
  * Decoding the bytes must give the text, and encoding what was decoded must give the bytes.
  *
  * The bodies were written by an encoder that knows nothing of this one: it reads Kafka's own JSON definitions of its
- * messages. The frames were made by clients and by Apache Kafka. A path given as argument is read instead of the vectors.
+ * messages. The frames were made by clients and by Apache Kafka. A folder given as argument is read instead.
  */
 #include "protocol/frame.h"
 
