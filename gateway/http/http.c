@@ -1,6 +1,7 @@
 #include "gateway/http/door.h"
 #include "gateway/http/request.h"
 #include "gateway/http/session.h"
+#include "storage/runtime/metrics.h"
 
 #include <stdlib.h>
 
@@ -10,11 +11,13 @@ bool gw_http_charge(struct gw_http *door, size_t bytes) {
         return false;
     }
     door->request_bytes += bytes;
+    st_metrics.http_request_bytes = (int64_t)door->request_bytes;
     return true;
 }
 
 void gw_http_refund(struct gw_http *door, size_t bytes) {
     door->request_bytes -= bytes;
+    st_metrics.http_request_bytes = (int64_t)door->request_bytes;
 }
 
 bool gw_http_open(struct gateway *gateway) {

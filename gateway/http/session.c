@@ -65,13 +65,14 @@ static void send_response(struct gw_http_session *session, const struct gw_http_
     st_metrics.http_requests_total++;
 }
 
-/* What ends the connection: the bytes are no request, or there is no room for it. */
+/* What ends the connection: the bytes are no request, or one that is not taken. */
 static void refuse(struct gw_http_session *session, enum rest_error error) {
     struct rest_response response;
     rest_response_error(&response, error);
     if (error == REST_OVERLOADED) {
         ST_LOG(memory_short, "door=http used=%zu", session->door->request_bytes);
-    } else {
+    } else if (error != REST_LENGTH_REQUIRED && error != REST_BODY_TOO_LARGE && error != REST_EXPECTATION_FAILED &&
+               error != REST_REQUEST_TIMEOUT) {
         ST_LOG(bad_frame, "door=http peer=%s status=%d", session->conn->peer, response.status);
         st_metrics.bad_frames_total++;
     }
