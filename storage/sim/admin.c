@@ -234,7 +234,7 @@ static void admin_tick(struct st_sim_event *event) {
     bool busy = world->phase == SIM_BUSY && admin->jobs_left > 0;
     int lacking = missing(admin);
     struct sim_topic *half = half_deleted(world);
-    if (admin->job != NOTHING || world->phase >= SIM_AUDIT || (!busy && lacking < 0 && half == NULL)) {
+    if (admin->job != NOTHING || world->phase >= SIM_AUDIT || world->phase == SIM_NIGHT || (!busy && lacking < 0 && half == NULL)) {
         return;
     }
     admin->node = sim_node_any(world, &admin->client.dice);

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define TRIES_MOST 20
+
 struct audit {
     struct sim_client client;
     unsigned node;
@@ -22,6 +24,7 @@ struct audit {
     struct st_sync sync;
     struct st_read read;
     struct st_read_part read_part;
+    unsigned tries; /* of this read: a checkpoint may be replaced under it */
 };
 
 static void audit_step(struct audit *audit);
@@ -84,12 +87,23 @@ static void write_one(struct audit *audit, struct sim_topic *topic) {
 
 static void read_on(struct audit *audit);
 
+static void audit_again(struct st_sim_event *event) {
+    read_on(ST_OWNER(event, struct audit, client.tick));
+}
+
 static void audit_read(struct st_read *op) {
     struct audit *audit = ST_OWNER(op, struct audit, read);
     struct sim_world *world = audit->client.world;
     struct st_read_part *part = &audit->read_part;
     struct sim_topic *topic = topic_of(audit);
     sim_call_end(&audit->call);
+    if (part->error == ST_UNREADABLE && ++audit->tries < TRIES_MOST) {
+        kp_chain_release(&part->chain);
+        audit->client.tick.fn = audit_again;
+        sim_client_tick(&audit->client, 50 * ST_MS);
+        return;
+    }
+    audit->tries = 0;
     if (part->error != ST_OK) {
         sim_broken(world, "I1: node %u cannot read partition %d at %" PRId64 " after the heal: %s", audit->node,
                    audit->partition, part->offset, st_error_code(part->error));

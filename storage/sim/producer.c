@@ -383,7 +383,7 @@ static void send_idempotent(struct producer *producer) {
 
 static void producer_tick(struct st_sim_event *event) {
     struct producer *producer = ST_OWNER(event, struct producer, client.tick);
-    bool unfinished = producer->kind == IDEMPOTENT && producer->queued > 0;
+    bool unfinished = producer->kind == IDEMPOTENT && producer->queued > 0 && producer->client.world->phase != SIM_NIGHT;
     if (producer->client.world->phase >= SIM_AUDIT || producer->syncing || (!busy(producer) && !unfinished)) {
         return;
     }

@@ -283,7 +283,7 @@ static void reader_tick(struct st_sim_event *event) {
     struct sim_world *world = reader->client.world;
     if (reader->step == WAITING) {
         if (reader->node->frozen) { /* its answer will come when it thaws, or never */
-            sim_client_tick(&reader->client, 50 * ST_MS);
+            sim_client_tick(&reader->client, world->phase == SIM_NIGHT ? 10 * ST_SECOND : 50 * ST_MS);
             return;
         }
         st_wait_stop(reader->node->engine, &reader->waiter);

@@ -342,6 +342,9 @@ static void begin_healing(struct sim_world *world) {
             st_sim_at(&world->clock, &node->thaw, sim_now(world));
         }
     }
+    for (struct sim_client *client = world->clients; client != NULL; client = client->next) {
+        sim_client_tick(client, 0);
+    }
     struct sim_node *node = &world->nodes[st_dice_below(&world->dice, world->plan.nodes)];
     if (node->state != SIM_DOWN) {
         st_sim_at(&world->clock, &node->death, sim_now(world) + ST_SECOND);
