@@ -1,7 +1,7 @@
 /*
- * Buffers are powers of two from 4 KiB to 64 MiB and return to a list per size; a list's links lie in the buffers
- * themselves. Kept memory is bounded over all sizes: what would pass the bound is freed at once. Smaller and larger
- * requests go to the allocator. Under AddressSanitizer a kept buffer is poisoned, and so is what lies behind the
+ * Buffers from 4 KiB to 64 MiB come in four sizes per power of two (so that at most a fifth is wasted) and return to a
+ * list per size; a list's links lie in the buffers themselves. Kept memory is bounded over all sizes: what would pass
+ * the bound is freed at once. Larger requests go to the allocator; smaller ones lie behind their struct. Under AddressSanitizer a kept buffer is poisoned, and so is what lies behind the
  * requested size, so that the pool does not hide a use after free.
  */
 #include "protocol/bytes/blob.h"
@@ -26,7 +26,7 @@
 enum {
     CLASS_BITS_MIN = 12, /* 4 KiB */
     CLASS_BITS_MAX = 26, /* 64 MiB */
-    CLASSES = CLASS_BITS_MAX - CLASS_BITS_MIN + 1,
+    CLASSES = 4 * (CLASS_BITS_MAX - CLASS_BITS_MIN) + 1,
 };
 
 struct spare {
@@ -39,17 +39,28 @@ static struct {
     struct kp_blob_stats stats;
 } pool = {.limit = (size_t)32 << 20};
 
-/* Size class + 1 of a request, 0 for one that is not pooled. */
+/* Size class + 1 of a request, 0 for one that is not pooled. Class 4k + q holds (4 + q) / 4 * 2^(k + 12) bytes. */
 static uint32_t class_of(size_t size) {
     if (size < (size_t)1 << CLASS_BITS_MIN || size > (size_t)1 << CLASS_BITS_MAX) {
         return 0;
     }
-    uint32_t bits = 64 - (uint32_t)__builtin_clzll(size - 1);
-    return bits - CLASS_BITS_MIN + 1;
+    uint32_t bits = 63 - (uint32_t)__builtin_clzll(size);
+    size_t step = (size_t)1 << (bits - 2);
+    uint32_t quarters = (uint32_t)((size - ((size_t)1 << bits) + step - 1) / step); /* 4: the next power of two */
+    return 4 * (bits - CLASS_BITS_MIN) + quarters + 1;
 }
 
 static size_t capacity_of(uint32_t pooled, size_t size) {
-    return pooled != 0 ? (size_t)1 << (pooled - 1 + CLASS_BITS_MIN) : size;
+    if (pooled == 0) {
+        return size;
+    }
+    uint32_t bits = (pooled - 1) / 4 + CLASS_BITS_MIN, quarters = (pooled - 1) % 4;
+    return ((size_t)1 << bits) + quarters * ((size_t)1 << (bits - 2));
+}
+
+/* Small blobs: struct and data are one allocation. */
+static bool lies_behind(const struct kp_blob *blob) {
+    return blob->data == (const uint8_t *)(blob + 1);
 }
 
 static uint8_t *data_new(uint32_t pooled, size_t size) {
@@ -85,18 +96,35 @@ static void data_free(uint8_t *data, uint32_t pooled, size_t size) {
 }
 
 struct kp_blob *kp_blob_new(size_t size) {
-    struct kp_blob *blob = malloc(sizeof *blob);
+    bool small = size < (size_t)1 << CLASS_BITS_MIN;
+    struct kp_blob *blob = malloc(sizeof *blob + (small ? size : 0));
     if (blob == NULL) {
         return NULL;
     }
     uint32_t pooled = class_of(size);
-    uint8_t *data = data_new(pooled, size);
+    uint8_t *data = small ? (uint8_t *)(blob + 1) : data_new(pooled, size);
     if (data == NULL) {
         free(blob);
         return NULL;
     }
+    if (small) {
+        pool.stats.live_bytes += size;
+    }
     *blob = (struct kp_blob){.data = data, .size = size, .refs = 1, .pooled = pooled};
     return blob;
+}
+
+size_t kp_blob_capacity(const struct kp_blob *blob) {
+    return capacity_of(blob->pooled, blob->size);
+}
+
+/* Gives back the data of a blob that is freed, or whose data moves. */
+static void data_drop(struct kp_blob *blob) {
+    if (lies_behind(blob)) {
+        pool.stats.live_bytes -= blob->size;
+    } else {
+        data_free(blob->data, blob->pooled, blob->size);
+    }
 }
 
 bool kp_blob_grow(struct kp_blob *blob, size_t used, size_t size) {
@@ -107,7 +135,7 @@ bool kp_blob_grow(struct kp_blob *blob, size_t used, size_t size) {
         return true;
     }
     uint32_t pooled = class_of(size);
-    uint8_t *data = data_new(pooled, size);
+    uint8_t *data = data_new(pooled, size); /* one that was small may stay below the classes: then it is not pooled */
     if (data == NULL) {
         return false;
     }
@@ -115,7 +143,7 @@ bool kp_blob_grow(struct kp_blob *blob, size_t used, size_t size) {
         memcpy(data, blob->data, used);
         pool.stats.grow_copied_bytes += used;
     }
-    data_free(blob->data, blob->pooled, blob->size);
+    data_drop(blob);
     blob->data = data;
     blob->size = size;
     blob->pooled = pooled;
@@ -136,7 +164,7 @@ void kp_blob_unref(struct kp_blob *blob) {
     if (--blob->refs > 0) {
         return;
     }
-    data_free(blob->data, blob->pooled, blob->size);
+    data_drop(blob);
     free(blob);
 }
 

@@ -25,6 +25,8 @@ struct kp_blob *kp_blob_new(size_t size);
 /* Enlarges a blob that has one reference, keeping the first `used` bytes (these are copied, and counted in
  * kp_blob_stats.grow_copied_bytes). False, blob untouched, when memory is out. */
 bool kp_blob_grow(struct kp_blob *blob, size_t used, size_t size);
+/* The memory that a blob really takes. */
+size_t kp_blob_capacity(const struct kp_blob *blob);
 struct kp_blob *kp_blob_ref(struct kp_blob *blob);
 /* Drops one reference; the last one frees. NULL is accepted. */
 void kp_blob_unref(struct kp_blob *blob);

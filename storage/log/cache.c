@@ -109,7 +109,7 @@ struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob 
     }
     owner->blob = kp_blob_ref(blob);
     owner->cold = cold;
-    owner->bytes = sizeof *owner + sizeof *blob + blob->size;
+    owner->bytes = sizeof *owner + sizeof *blob + kp_blob_capacity(blob);
     list_add(list_of(cache, owner), owner);
     return owner;
 }

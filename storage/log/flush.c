@@ -230,7 +230,8 @@ static void flush_close(struct st_flush *flush) {
     }
     flush->state = ST_FLUSH_UPLOADING;
     flusher->uploading++;
-    flusher->expected_bytes = (flusher->expected_bytes * 3 + flush->buffer_used * 5 / 4) / 4;
+    size_t expected = flusher->expected_bytes - flusher->expected_bytes / 8;
+    flusher->expected_bytes = expected > flush->buffer_used ? expected : flush->buffer_used;
     upload_send(flush);
 }
 

@@ -85,7 +85,7 @@ struct st_flusher {
     struct st_flush *open;
     unsigned uploading;
     size_t bytes;              /* record bytes of all flushes */
-    size_t expected_bytes;     /* what an object is likely to come to: a running mean and a bit */
+    size_t expected_bytes;     /* what an object is likely to come to: the largest lately */
     struct st_task close_soon; /* so that all requests of one turn of the loop share a flush */
     uint64_t check_mark;       /* of the newest build */
 };
