@@ -624,16 +624,6 @@ static void too_many_connections_are_closed_at_once(void **state) {
     free(more.input);
 }
 
-static void a_port_in_use_is_one_sentence(void **state) {
-    (void)state;
-    char message[256], expected[256];
-    uint16_t port = gw_listener_port(fixture.listener);
-    const struct gw_listener_options options = {.host = "127.0.0.1", .port = port, .accept = gw_http_accept};
-    assert_null(gw_listener_new(fixture.gateway.loop, &options, message, sizeof message));
-    snprintf(expected, sizeof expected, "port %u of 127.0.0.1 is in use", (unsigned)port);
-    assert_string_equal(message, expected);
-}
-
 static void dates_are_those_of_the_calendar(void **state) {
     (void)state;
     static const struct {
@@ -684,7 +674,6 @@ int main(void) {
         CASE(a_burst_waits_in_its_sockets),
         CASE(a_drain_ends_idle_connections_and_lets_the_busy_answer),
         CASE(too_many_connections_are_closed_at_once),
-        CASE(a_port_in_use_is_one_sentence),
         cmocka_unit_test(dates_are_those_of_the_calendar),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
