@@ -137,17 +137,34 @@ void st_engine_synced(struct st_engine *engine, struct st_journal *journal, enum
     }
 }
 
+/* The blocks of the checkpoint were gone, not the entries above the fold: it rests on the newer one, and never goes back
+ * to an earlier slot. */
+static void load_blocks_only(struct st_engine *engine, struct st_fold *standing, struct st_fold *loaded) {
+    if (loaded->checkpoint != NULL &&
+        (standing->checkpoint == NULL || standing->checkpoint->slot < loaded->checkpoint->slot)) {
+        st_fold_adopt(standing, loaded->checkpoint, loaded);
+        loaded->checkpoint = NULL;
+    }
+    st_fold_free(loaded);
+    st_journal_install(&engine->journal, standing);
+}
+
 void st_engine_loaded(struct st_engine *engine, enum st_error error, struct st_fold *fold) {
     if (error != ST_OK) {
         load_failed(engine, error);
         return;
     }
     engine->load_failures = 0;
+    struct st_fold *standing = engine->journal.fold;
+    if (standing != NULL && fold->slot <= standing->slot) {
+        load_blocks_only(engine, standing, fold);
+        return;
+    }
     fold->on_appended = on_appended;
     fold->on_deleted = on_deleted;
     fold->arg = engine;
-    if (engine->journal.fold != NULL) {
-        st_waits_fire_all(engine, engine->journal.fold); /* they look again, at the new fold */
+    if (standing != NULL) {
+        st_waits_fire_all(engine, standing); /* they look again, at the new fold */
     }
     st_journal_install(&engine->journal, fold);
 }

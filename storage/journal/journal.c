@@ -439,8 +439,10 @@ void st_journal_release(struct st_journal *journal) {
 }
 
 void st_journal_install(struct st_journal *journal, struct st_fold *fold) {
-    st_fold_free(journal->fold);
-    journal->fold = fold;
+    if (journal->fold != fold) {
+        st_fold_free(journal->fold);
+        journal->fold = fold;
+    }
     journal->loading = false;
     journal->proven_ms = journal->engine->checkpoint_ref.date_ms; /* this was the newest checkpoint then */
     if (!journal->reading) { /* else who waits joins the next read: the one under way was sent before */

@@ -70,7 +70,7 @@ struct st_journal {
 
 void st_journal_init(struct st_journal *journal, struct st_engine *engine, uint32_t number);
 void st_journal_release(struct st_journal *journal);
-/* A loaded (or empty) fold to go on from; frees the one before. */
+/* A loaded (or empty) fold to go on from; frees the one before. Or the standing one, to go on with after a load. */
 void st_journal_install(struct st_journal *journal, struct st_fold *fold);
 /* A try to load failed and will be repeated: those who wait for a sync are told. */
 void st_journal_load_failed(struct st_journal *journal);

@@ -119,10 +119,15 @@ void st_append(struct st_engine *engine, struct st_append *op) {
     append->open = append->alive = op->count;
     append->deadline.fn = deadline_due;
     st_timer_start(engine->loop, &append->deadline, op->timeout_ms * ST_MS);
+    size_t len = 0;
     for (size_t i = 0; i < op->count; i++) {
         request_fill(append, i);
+        len += append->requests[i].bytes.len;
     }
     bool refused = engine->closing || !engine->open;
+    if (!refused) {
+        st_flusher_unit(engine, op->count, len);
+    }
     for (size_t i = 0, count = op->count; i < count; i++) {
         if (refused) {
             request_over(&append->requests[i].request, ST_REFUSED);

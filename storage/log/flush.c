@@ -300,6 +300,17 @@ static bool needs_new_flush(const struct st_flush *flush, size_t len) {
     return flush_is_full(flush) || (flush->bytes > 0 && flush->bytes + len > limit);
 }
 
+void st_flusher_unit(struct st_engine *engine, size_t count, size_t len) {
+    struct st_flusher *flusher = &engine->flusher;
+    struct st_flush *open = flusher->open;
+    size_t facts = count * FACT_ESTIMATE;
+    flusher->unit_left = count > 1 && facts <= ST_ENTRY_COMMITS_MAX ? count : 0;
+    if (open != NULL && open->request_count > 0 && flusher->unit_left > 0 &&
+        (needs_new_flush(open, len) || open->facts_estimate + facts > ST_ENTRY_COMMITS_MAX)) {
+        flush_close(open);
+    }
+}
+
 void st_flusher_add(struct st_engine *engine, struct st_request *request) {
     struct st_flusher *flusher = &engine->flusher;
     struct st_append_request *append = NULL;
@@ -308,7 +319,9 @@ void st_flusher_add(struct st_engine *engine, struct st_request *request) {
         append = ST_OWNER(request, struct st_append_request, request);
         len = append->bytes.len;
     }
-    if (flusher->open != NULL && needs_new_flush(flusher->open, len)) {
+    bool in_unit = flusher->unit_left > 0;
+    flusher->unit_left -= in_unit ? 1 : 0;
+    if (flusher->open != NULL && !in_unit && needs_new_flush(flusher->open, len)) {
         flush_close(flusher->open);
     }
     struct st_flush *flush = flusher->open != NULL ? flusher->open : flush_open(engine);

@@ -87,11 +87,15 @@ struct st_flusher {
     size_t bytes;              /* record bytes of all flushes */
     size_t expected_bytes;     /* what an object is likely to come to: the largest lately */
     struct st_task close_soon; /* so that all requests of one turn of the loop share a flush */
+    size_t unit_left;          /* requests still to come of a unit: the open flush takes them */
     uint64_t check_mark;       /* of the newest build */
 };
 
 void st_flusher_init(struct st_engine *engine);
 void st_flusher_release(struct st_engine *engine);
+/* The next `count` requests, of `len` record bytes together, are to share a flush and so an entry: makes room. Beyond
+ * what one entry can say they are spread over several. */
+void st_flusher_unit(struct st_engine *engine, size_t count, size_t len);
 /* Adds a request to the open flush. */
 void st_flusher_add(struct st_engine *engine, struct st_request *request);
 bool st_flusher_idle(const struct st_engine *engine);
