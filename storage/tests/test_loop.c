@@ -117,6 +117,7 @@ static void timers_run_in_the_order_of_their_due_times_and_ties_in_the_order_of_
     st_loop_run_due(bench->loop);
     assert_string_equal(bench->ran, "bac");
     assert_int_equal(st_loop_due(bench->loop), 31);
+    st_timer_stop(bench->loop, &d.timer); /* the loop outlives this function, on whose stack it lies */
 }
 
 static void a_restarted_timer_runs_once_at_its_new_time_and_a_stopped_one_never(void **state) {
@@ -172,6 +173,7 @@ static void a_timer_that_starts_itself_without_delay_runs_once_a_run(void **stat
     assert_string_equal(bench->ran, "a");
     st_loop_run_due(bench->loop);
     assert_string_equal(bench->ran, "aa");
+    st_timer_stop(bench->loop, &a.timer);
 }
 
 static void tasks_run_before_timers_and_in_the_order_queued(void **state) {
@@ -198,6 +200,7 @@ static void a_task_queued_while_tasks_run_waits_for_the_next_run(void **state) {
     assert_int_equal(bench->woken_at, 0);
     st_loop_run_due(bench->loop);
     assert_string_equal(bench->ran, "aba");
+    st_defer_cancel(bench->loop, &a.task);
 }
 
 static void a_cancelled_task_does_not_run_wherever_it_stands(void **state) {
@@ -263,6 +266,7 @@ static void an_endless_delay_does_not_overflow(void **state) {
     assert_true(st_loop_due(bench->loop) > ST_SECOND * 1000000);
     st_loop_run_due(bench->loop);
     assert_string_equal(bench->ran, "");
+    st_timer_stop(bench->loop, &a.timer);
 }
 
 static void clocks_and_randomness_are_the_drivers(void **state) {
