@@ -1,8 +1,9 @@
 /*
  * Buffers from 4 KiB to 64 MiB come in four sizes per power of two (so that at most a fifth is wasted) and return to a
  * list per size; a list's links lie in the buffers themselves. Kept memory is bounded over all sizes: what would pass
- * the bound is freed at once. Larger requests go to the allocator; smaller ones lie behind their struct. Under AddressSanitizer a kept buffer is poisoned, and so is what lies behind the
- * requested size, so that the pool does not hide a use after free.
+ * the bound is freed at once. Larger requests go to the allocator; smaller ones lie behind their struct. Under
+ * AddressSanitizer a kept buffer is poisoned, and so is what lies behind the requested size, so that the pool does not
+ * hide a use after free.
  */
 #include "protocol/bytes/blob.h"
 

@@ -3,8 +3,8 @@
  *
  * A blob is filled by whoever made it, then read by many. Counting is not atomic: references are taken and dropped on
  * the loop thread only; a worker job borrows a reference that the loop holds for it. Memory from 4 KiB up comes from a
- * small pool of power-of-two buffers, because mapping and zeroing a fresh megabyte per frame costs more than
- * receiving it. Data is aligned to KP_BLOB_ALIGN bytes, as O_DIRECT wants it.
+ * small pool of buffers of a few sizes, because mapping and zeroing a fresh megabyte per frame costs more than
+ * receiving it; its data is aligned to KP_BLOB_ALIGN bytes, as O_DIRECT wants it. Smaller blobs are plain memory.
  */
 #ifndef KP_BLOB_H
 #define KP_BLOB_H

@@ -126,6 +126,29 @@ static void a_changed_byte_never_leads_outside_the_input(void **state) {
     for_every_message(check_flips);
 }
 
+/* Both ways: kp_equal may neither overlook a field nor see a difference that the wire does not have. */
+static void check_equality(struct sample *sample) {
+    uint8_t *bytes = (uint8_t *)(uintptr_t)kp_arena_copy(&sample->arena, sample->bytes).ptr;
+    for (size_t i = 0; i < sample->bytes.len; i += 1 + i / 16) {
+        struct sample other = *sample;
+        kp_arena_init(&other.arena, ARENA_LIMIT);
+        void *decoded = kp_arena_alloc(&other.arena, sample->type->size);
+        struct kp_slice in = kp_slice_of(bytes, sample->bytes.len);
+        bytes[i] ^= 1;
+        if (kp_decode(sample->type, sample->wire, &in, &other.arena, decoded, NULL)) {
+            bool same_bytes = kp_slice_equal(encode(&other, decoded), sample->bytes);
+            assert_int_equal(kp_equal(sample->type, sample->wire, sample->message, decoded), same_bytes);
+        }
+        bytes[i] ^= 1;
+        kp_arena_release(&other.arena);
+    }
+}
+
+static void messages_are_equal_exactly_when_their_bytes_are(void **state) {
+    (void)state;
+    for_every_message(check_equality);
+}
+
 static void check_absent_fields(const struct kp_struct *type, struct kp_wire wire, const uint8_t *message) {
     for (uint32_t i = 0; i < type->field_count; i++) {
         const struct kp_field *field = &type->fields[i];
@@ -180,6 +203,24 @@ static void check_unknown_tags(struct sample *sample) {
 static void unknown_tagged_fields_are_skipped(void **state) {
     (void)state;
     for_every_message(check_unknown_tags);
+}
+
+static void unknown_tagged_fields_are_skipped_inside_other_structs(void **state) {
+    (void)state;
+    static const uint8_t bytes[] = {0,   0,   1,   0, 0, 0, 9,             /* null id, acks, timeout */
+                                    2,   2,   't', 2, 0, 0, 0, 3, 2, 0xAA, /* one topic, one partition, one byte */
+                                    1,   0,   1,   7,                      /* tag 0 of the partition */
+                                    2,   5,   0,   6, 2, 8, 8,             /* tags 5 and 6 of the topic */
+                                    0};
+    struct kp_produce_request request;
+    struct kp_arena arena;
+    kp_arena_init(&arena, ARENA_LIMIT);
+    struct kp_slice in = kp_slice_of(bytes, sizeof bytes);
+    assert_true(kp_decode(kp_produce_request_type(), (struct kp_wire){9, true}, &in, &arena, &request, NULL));
+    assert_int_equal(in.len, 0);
+    assert_int_equal(request.topic_data.items[0].partition_data.items[0].index, 3);
+    assert_int_equal(request.topic_data.items[0].partition_data.items[0].records.bytes.ptr[0], 0xAA);
+    kp_arena_release(&arena);
 }
 
 static void check_dump(struct sample *sample) {
@@ -403,7 +444,9 @@ int main(void) {
         cmocka_unit_test(every_strict_prefix_is_refused),
         cmocka_unit_test(a_changed_byte_never_leads_outside_the_input),
         cmocka_unit_test(fields_that_the_version_lacks_come_back_as_defaults),
+        cmocka_unit_test(messages_are_equal_exactly_when_their_bytes_are),
         cmocka_unit_test(unknown_tagged_fields_are_skipped),
+        cmocka_unit_test(unknown_tagged_fields_are_skipped_inside_other_structs),
         cmocka_unit_test(a_dump_has_the_length_it_says_and_is_cut_to_its_buffer),
         cmocka_unit_test(definitions_list_tags_ascending_and_versions_in_order),
         cmocka_unit_test(an_error_names_the_field_and_the_byte),
