@@ -29,7 +29,6 @@ struct gw_http_session {
     struct gw_http_request *request; /* NULL while IDLE */
     enum session_state state;
     bool timed; /* the deadline is that of a request */
-    bool ended; /* the client sends no more */
     struct gw_http_session *next, **link;
     struct gw_http_session *next_waiting, **waiting_link; /* waiting_link NULL: does not wait */
 };
@@ -257,10 +256,7 @@ static void run(struct gw_http_session *session) {
         refuse(session, session->request->parser.error);
         return;
     }
-    bool waits = session->state <= SESSION_BODY;
-    if (waits && session->ended) {
-        close_after(session); /* it will not become whole */
-    } else if (waits) {
+    if (session->state <= SESSION_BODY) {
         if (session->state != SESSION_IDLE && !session->timed) {
             session->timed = true;
             gw_conn_deadline(session->conn, session->door->gateway->config->receive_timeout_ms * ST_MS);
@@ -312,13 +308,9 @@ static void drained(struct gw_conn *conn) {
     run(session);
 }
 
+/* Noticed only where a request is awaited or unfinished: every answer before it has been given. */
 static bool ended(struct gw_conn *conn) {
-    struct gw_http_session *session = conn->owner;
-    session->ended = true;
-    if (session->state == SESSION_CALL || session->state == SESSION_STALLED) {
-        return true;
-    }
-    drop_request(session); /* it will not become whole */
+    drop_request(conn->owner);
     return false;
 }
 

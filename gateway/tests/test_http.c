@@ -28,7 +28,7 @@ struct client {
     int fd;
     char *input; /* NUL-terminated */
     size_t used;
-    bool ended;
+    bool ended, reset; /* reset: by RST, not FIN */
 };
 
 struct fixture {
@@ -120,6 +120,7 @@ static void read_client(struct client *client) {
     ssize_t n;
     while (!client->ended && (n = read(client->fd, client->input + client->used, INPUT_MAX - client->used)) != 0) {
         if (n < 0) {
+            client->reset = errno == ECONNRESET;
             client->ended = errno != EAGAIN;
             return;
         }
@@ -447,8 +448,9 @@ static void the_answer_to_a_body_too_large_is_not_lost_by_a_reset(void **state) 
     assert_non_null(body);
     say(client, "POST /p HTTP/1.1\r\n" HOST "Content-Length: 1000000\r\n\r\n");
     write_client(client, body, 1000000);
-    await(client, 1);
+    await_end(client);
     assert_int_equal(strncmp(client->input, "HTTP/1.1 413 ", 13), 0);
+    assert_false(client->reset);
     free(body);
 }
 
@@ -495,6 +497,19 @@ static void a_slow_request_is_answered_408_and_delays_nobody(void **state) {
     assert_int_equal(strncmp(slow->input, "HTTP/1.1 408 ", 13), 0);
     await_end(slow);
     assert_false(other->ended);
+}
+
+static void a_call_may_take_longer_than_its_request(void **state) {
+    struct client *client = *state;
+    fixture.config.receive_timeout_ms = 100;
+    fixture.held = true;
+    say(client, "POST /p HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhe");
+    run_ms(20);
+    say(client, "llo");
+    run_ms(200);
+    let_go();
+    await(client, 1);
+    assert_non_null(strstr(client->input, "<POST /p  5>hello"));
 }
 
 static void a_silent_client_is_closed_without_a_word(void **state) {
@@ -666,6 +681,7 @@ int main(void) {
         CASE(chunked_bodies_have_the_same_limit),
         CASE(memory_for_requests_is_bounded_whatever_is_claimed),
         CASE(a_slow_request_is_answered_408_and_delays_nobody),
+        CASE(a_call_may_take_longer_than_its_request),
         CASE(a_silent_client_is_closed_without_a_word),
         CASE(when_the_handlers_have_no_memory_the_connection_stays),
         CASE(a_client_that_goes_during_its_call_is_forgotten),
