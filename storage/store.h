@@ -38,14 +38,14 @@ struct st_store_profile {
 enum st_object_kind { ST_OBJECT_INGEST, ST_OBJECT_CHECKPOINT, ST_OBJECT_SEGMENT };
 
 /*
- * put: writes data[0, len) under `name`, which came from st_store_object_name for this size. The bytes lie in `buffer`
- * at object_head_room; buffer->size is at least head room + len rounded up to object_align, and the backend may write
- * into head room and padding. Repeating an identical put is harmless.
+ * put: writes data[0, len) under `name`, which came from st_store_object_name for this size. The object's part of the
+ * buffer begins at `at`, a multiple of object_align: head room, the data, and padding up to a multiple of object_align.
+ * The backend may write into head room and padding. Repeating an identical put is harmless.
  */
 struct st_object_put {
     char name[ST_OBJECT_NAME_MAX];
     struct kp_blob *buffer;
-    size_t len;
+    size_t at, len;
     enum st_error error;
     int64_t date_ms;
     void (*done)(struct st_object_put *op);

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define POISON 1
@@ -29,6 +30,8 @@ enum {
     CLASS_BITS_MAX = 26, /* 64 MiB */
     CLASSES = 4 * (CLASS_BITS_MAX - CLASS_BITS_MIN) + 1,
 };
+
+#define MAPPED_LEAST ((size_t)128 << 10)
 
 struct spare {
     struct spare *next;
@@ -64,6 +67,30 @@ static bool lies_behind(const struct kp_blob *blob) {
     return blob->data == (const uint8_t *)(blob + 1);
 }
 
+/* Large buffers come from the kernel and go back to it: in the allocator's heap they would leave holes that nothing of
+ * their size fits again. Under AddressSanitizer they stay in its sight. */
+static void *memory_new(size_t capacity) {
+#ifndef POISON
+    if (capacity >= MAPPED_LEAST) {
+        void *mapped = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return mapped != MAP_FAILED ? mapped : NULL;
+    }
+#endif
+    void *data = NULL;
+    return posix_memalign(&data, KP_BLOB_ALIGN, capacity) == 0 ? data : NULL;
+}
+
+static void memory_free(void *data, size_t capacity) {
+#ifndef POISON
+    if (capacity >= MAPPED_LEAST) {
+        munmap(data, capacity);
+        return;
+    }
+#endif
+    (void)capacity;
+    free(data);
+}
+
 static uint8_t *data_new(uint32_t pooled, size_t size) {
     size_t capacity = capacity_of(pooled, size);
     void *data = NULL;
@@ -72,7 +99,7 @@ static uint8_t *data_new(uint32_t pooled, size_t size) {
         pool.lists[pooled - 1] = spare->next;
         pool.stats.pooled_bytes -= capacity;
         data = spare;
-    } else if (posix_memalign(&data, KP_BLOB_ALIGN, capacity) != 0) {
+    } else if ((data = memory_new(capacity)) == NULL) {
         return NULL;
     }
     ASAN_UNPOISON_MEMORY_REGION(data, size);
@@ -86,7 +113,7 @@ static void data_free(uint8_t *data, uint32_t pooled, size_t size) {
     pool.stats.live_bytes -= capacity;
     ASAN_UNPOISON_MEMORY_REGION(data, capacity);
     if (pooled == 0 || pool.stats.pooled_bytes + capacity > pool.limit) {
-        free(data);
+        memory_free(data, capacity);
         return;
     }
     struct spare *spare = (struct spare *)(void *)data;
@@ -182,7 +209,7 @@ void kp_blob_pool_limit(size_t bytes) {
             pool.lists[i] = spare->next;
             pool.stats.pooled_bytes -= capacity;
             ASAN_UNPOISON_MEMORY_REGION(spare, capacity);
-            free(spare);
+            memory_free(spare, capacity);
         }
     }
 }

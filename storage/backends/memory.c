@@ -211,7 +211,7 @@ static enum st_error object_keep(struct core *core, const struct st_object_put *
 
 static void object_put_run(struct memory *memory, struct request *request) {
     struct st_object_put *op = request->op;
-    op->error = object_keep(memory->core, op, op->buffer->data + memory->store.profile.object_head_room);
+    op->error = object_keep(memory->core, op, op->buffer->data + op->at + memory->store.profile.object_head_room);
     op->date_ms = st_now_wall_ms(memory->loop);
     op->done(op);
 }

@@ -382,11 +382,13 @@ static bool sim_object_name(struct st_store *store, enum st_object_kind kind, ui
 static void sim_object_put(struct st_store *store, struct st_object_put *op) {
     size_t head = store->profile.object_head_room, align = store->profile.object_align;
     size_t padded = align == 0 ? op->len : (op->len + align - 1) / align * align;
-    sim_rule(&ST_OWNER(store, struct sim_store, base)->sim->state, op->buffer->size >= head + padded, "an object's buffer is too small");
-    send(store, &object_put_kind, op, kp_slice_of(op->buffer->data + head, op->len));
-    memset(op->buffer->data, 0xee, head); /* head room and padding are the backend's */
-    if (op->buffer->size >= head + padded) {
-        memset(op->buffer->data + head + op->len, 0xee, padded - op->len);
+    bool fits = op->at <= op->buffer->size && op->buffer->size - op->at >= head + padded;
+    sim_rule(&ST_OWNER(store, struct sim_store, base)->sim->state, fits, "an object's buffer is too small");
+    uint8_t *object = op->buffer->data + op->at;
+    send(store, &object_put_kind, op, kp_slice_of(object + head, op->len));
+    memset(object, 0xee, head); /* head room and padding are the backend's */
+    if (fits) {
+        memset(object + head + op->len, 0xee, padded - op->len);
     }
 }
 

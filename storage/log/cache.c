@@ -102,14 +102,14 @@ struct st_run *st_cache_find(struct st_cache *cache, uint64_t slot, uint32_t pos
     return run;
 }
 
-struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob *blob, bool cold) {
+struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob *blob, size_t bytes, bool cold) {
     struct st_cached_blob *owner = calloc(1, sizeof *owner);
     if (owner == NULL) {
         return NULL;
     }
     owner->blob = kp_blob_ref(blob);
     owner->cold = cold;
-    owner->bytes = sizeof *owner + sizeof *blob + kp_blob_capacity(blob);
+    owner->bytes = sizeof *owner + sizeof *blob + bytes;
     list_add(list_of(cache, owner), owner);
     return owner;
 }
@@ -185,12 +185,13 @@ bool st_run_patch(uint8_t *bytes, const struct st_row *row) {
 
 void st_cache_committed(struct st_engine *engine, struct st_flush *flush, uint64_t slot, struct kp_blob *body) {
     struct st_entry entry;
-    bool in_object = flush->buffer != NULL;
+    bool in_object = flush->object.blob != NULL;
     if (!in_object && !st_entry_read(kp_slice_of(body->data, body->size), &entry)) {
         return;
     }
-    uint8_t *data = in_object ? flush->buffer->data + engine->store->profile.object_head_room
+    uint8_t *data = in_object ? st_object_buffer_data(&engine->store->profile, &flush->object)
                               : (uint8_t *)(uintptr_t)entry.inline_bytes.ptr;
+    size_t object_size = st_object_buffer_size(&engine->store->profile, flush->object.used);
     struct st_cached_blob *owner = NULL;
     for (struct st_request *r = flush->first; r != NULL; r = r->next) {
         struct st_append_request *append = ST_OWNER(r, struct st_append_request, request);
@@ -204,7 +205,8 @@ void st_cache_committed(struct st_engine *engine, struct st_flush *flush, uint64
             continue; /* not the first batch of its row, or deleted by the same entry */
         }
         if (owner == NULL) {
-            owner = st_cache_add_blob(&engine->cache, in_object ? flush->buffer : body, false);
+            owner = in_object ? st_cache_add_blob(&engine->cache, flush->object.blob, object_size, false)
+                              : st_cache_add_blob(&engine->cache, body, kp_blob_capacity(body), false);
         }
         if (owner == NULL || !st_run_patch(data + row->position, row)) {
             ST_LOG(store_damaged, "what=flush slot=%llu", (unsigned long long)slot);

@@ -47,8 +47,8 @@ void st_cache_init(struct st_cache *cache, size_t limit);
 void st_cache_release(struct st_cache *cache);
 /* The run of a row, or NULL. Makes it the newest. */
 struct st_run *st_cache_find(struct st_cache *cache, uint64_t slot, uint32_t position);
-/* Begins a blob of runs; the cache takes its own reference. */
-struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob *blob, bool cold);
+/* Begins a blob of runs, of which `bytes` are charged (its part of a slab); the cache takes its own reference. */
+struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob *blob, size_t bytes, bool cold);
 /* Adds a run of patched bytes in that blob; an existing one stays. */
 void st_cache_add_run(struct st_cache *cache, struct st_cached_blob *owner, uint64_t slot, uint32_t position,
                       struct kp_slice bytes);

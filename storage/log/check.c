@@ -85,7 +85,7 @@ static void accept_append(struct build *build, struct st_append_request *append,
         append->append_time_ms = time_ms;
         flags |= ST_APPEND_TIME;
     }
-    if (build->flush->buffer == NULL) {
+    if (build->flush->object.blob == NULL) {
         flags |= ST_APPEND_INLINE;
         append->position = (uint32_t)build->inline_len;
         build->inline_len += append->bytes.len;
@@ -282,7 +282,7 @@ static bool decide_request(struct build *build, struct st_request *request) {
 /* A held batch outlives its flush: it takes the bytes along. */
 static void leave_for_hold(struct st_flush *flush, struct st_append_request *append) {
     if (append->blob == NULL) {
-        append->blob = kp_blob_ref(flush->buffer);
+        append->blob = kp_blob_ref(flush->object.blob);
     }
     flush->request_count--;
     flush->engine->flusher.bytes -= append->bytes.len;
@@ -324,10 +324,10 @@ static void write_facts(struct build *build, struct st_pack *out) {
         struct st_fact level = {.type = ST_FACT_level, .u.level = ST_LEVEL};
         st_fact_write(out, &level);
     }
-    if (build->stores_records && flush->buffer != NULL) {
+    if (build->stores_records && flush->object.blob != NULL) {
         struct st_fact object = {
             .type = ST_FACT_object,
-            .u.object = {.name = kp_slice_cstr(flush->put.name), .len = flush->buffer_used},
+            .u.object = {.name = kp_slice_cstr(flush->put.name), .len = flush->object.used},
         };
         st_fact_write(out, &object);
     }

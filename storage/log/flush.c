@@ -10,67 +10,40 @@
 
 static void pump(struct st_engine *engine);
 
-/* ---- the buffer of an object ---- */
+/* ---- record bytes ---- */
 
-static size_t buffer_size(const struct st_engine *engine, size_t data) {
-    const struct st_store_profile *profile = &engine->store->profile;
-    size_t align = profile->object_align > 0 ? profile->object_align : 1;
-    return profile->object_head_room + (data + align - 1) / align * align;
-}
-
-static uint8_t *buffer_data(const struct st_flush *flush) {
-    return flush->buffer->data + flush->engine->store->profile.object_head_room;
-}
-
-/* Growing moves the data: batches copied before are found by their position. The first size is what recent flushes came
- * to, so that this copy is rare. */
-static bool buffer_grow(struct st_flush *flush, size_t data) {
+/* Copies a batch into the object and lets its frame go. */
+static bool object_add(struct st_flush *flush, struct st_append_request *append) {
     struct st_engine *engine = flush->engine;
-    size_t wanted = flush->buffer_used * 2 > data ? flush->buffer_used * 2 : data;
-    size_t used = engine->store->profile.object_head_room + flush->buffer_used;
-    if (!kp_blob_grow(flush->buffer, used, buffer_size(engine, wanted))) {
+    const struct st_store_profile *profile = &engine->store->profile;
+    size_t position = flush->object.used;
+    bool moved;
+    if (!st_object_buffer_add(&engine->flusher.slabs, profile, &flush->object, append->bytes, &moved)) {
         return false;
     }
-    st_metrics.produce_copied_bytes_total += flush->buffer_used;
-    for (struct st_request *r = flush->first; r != NULL; r = r->next) {
-        if (r->kind == ST_REQUEST_APPEND) {
-            struct st_append_request *append = ST_OWNER(r, struct st_append_request, request);
-            append->bytes.ptr = buffer_data(flush) + append->position;
+    kp_blob_unref(append->blob);
+    append->blob = NULL;
+    append->position = (uint32_t)position;
+    const uint8_t *data = st_object_buffer_data(profile, &flush->object);
+    append->bytes.ptr = data + position;
+    for (struct st_request *r = flush->first; moved && r != NULL; r = r->next) {
+        struct st_append_request *earlier = ST_OWNER(r, struct st_append_request, request);
+        if (r->kind == ST_REQUEST_APPEND && earlier->blob == NULL) {
+            earlier->bytes.ptr = data + earlier->position;
         }
     }
     return true;
 }
 
-/* Copies a batch into the object buffer and lets its frame go. */
-static bool buffer_add(struct st_flush *flush, struct st_append_request *append) {
-    size_t data = flush->buffer_used + append->bytes.len;
-    if (buffer_size(flush->engine, data) > flush->buffer->size && !buffer_grow(flush, data)) {
-        return false;
-    }
-    uint8_t *at = buffer_data(flush) + flush->buffer_used;
-    memcpy(at, append->bytes.ptr, append->bytes.len);
-    st_metrics.produce_copied_bytes_total += append->bytes.len;
-    kp_blob_unref(append->blob);
-    append->blob = NULL;
-    append->bytes.ptr = at;
-    append->position = (uint32_t)flush->buffer_used;
-    flush->buffer_used = data;
-    return true;
-}
-
-/* The flush outgrew the inline limit: from here on its bytes live in an object's buffer. */
-static bool buffer_take(struct st_flush *flush, size_t next_len) {
+/* The flush outgrew the inline limit: from here on its bytes live in an object. */
+static bool object_begin(struct st_flush *flush, size_t next_len) {
     struct st_engine *engine = flush->engine;
-    size_t data = flush->bytes + next_len;
-    if (data < engine->flusher.expected_bytes) {
-        data = engine->flusher.expected_bytes;
-    }
-    flush->buffer = kp_blob_new(buffer_size(engine, data));
-    if (flush->buffer == NULL) {
+    if (!st_object_buffer_begin(&engine->flusher.slabs, &engine->store->profile, &flush->object,
+                                flush->bytes + next_len)) {
         return false;
     }
     for (struct st_request *r = flush->first; r != NULL; r = r->next) {
-        if (r->kind == ST_REQUEST_APPEND && !buffer_add(flush, ST_OWNER(r, struct st_append_request, request))) {
+        if (r->kind == ST_REQUEST_APPEND && !object_add(flush, ST_OWNER(r, struct st_append_request, request))) {
             return false;
         }
     }
@@ -88,7 +61,7 @@ static void request_end(struct st_engine *engine, struct st_request *request, en
 
 static void flush_free(struct st_flush *flush) {
     st_timer_stop(flush->engine->loop, &flush->put_retry);
-    kp_blob_unref(flush->buffer);
+    kp_blob_unref(flush->object.blob);
     free(flush);
 }
 
@@ -200,10 +173,10 @@ static void upload_done(struct st_object_put *op) {
 /* Each try goes under a new name: a try whose outcome is unknown leaves an orphan at worst. */
 static void upload_send(struct st_flush *flush) {
     struct st_engine *engine = flush->engine;
-    flush->put = (struct st_object_put){.buffer = flush->buffer, .len = flush->buffer_used, .done = upload_done};
+    flush->put = (struct st_object_put){.buffer = flush->object.blob, .at = flush->object.at, .len = flush->object.used, .done = upload_done};
     uint64_t begun = engine->journal.fold->slot;
     if (!engine->store->ops->object_name(engine->store, ST_OBJECT_INGEST, engine->journal.number, begun,
-                                         flush->buffer_used, flush->put.name)) {
+                                         flush->object.used, flush->put.name)) {
         upload_retry(flush);
         return;
     }
@@ -224,14 +197,13 @@ static void flush_close(struct st_flush *flush) {
     struct st_flusher *flusher = &flush->engine->flusher;
     flusher->open = NULL;
     flush->closed_ns = st_now_ns(flush->engine->loop);
-    if (flush->buffer == NULL) {
+    if (flush->object.blob == NULL) {
         flush->state = ST_FLUSH_READY;
         return;
     }
     flush->state = ST_FLUSH_UPLOADING;
     flusher->uploading++;
-    size_t expected = flusher->expected_bytes - flusher->expected_bytes / 8;
-    flusher->expected_bytes = expected > flush->buffer_used ? expected : flush->buffer_used;
+    st_object_buffer_close(&flusher->slabs, &flush->engine->store->profile, &flush->object);
     upload_send(flush);
 }
 
@@ -242,7 +214,7 @@ static bool may_close(const struct st_engine *engine, const struct st_flush *flu
     if (flusher->oldest == flush) {
         return true;
     }
-    if (flush->buffer == NULL) {
+    if (flush->object.blob == NULL) {
         return flush_is_full(flush);
     }
     return flusher->uploading == 0 || (flush_is_full(flush) && flusher->uploading < engine->store->profile.uploads_in_flight);
@@ -288,10 +260,10 @@ static struct st_flush *flush_open(struct st_engine *engine) {
 /* Puts the batch where the flush keeps its bytes. */
 static bool flush_take_bytes(struct st_flush *flush, struct st_append_request *append) {
     size_t inline_limit = flush->engine->store->profile.inline_limit;
-    if (flush->buffer == NULL && flush->bytes + append->bytes.len <= inline_limit) {
+    if (flush->object.blob == NULL && flush->bytes + append->bytes.len <= inline_limit) {
         return true;
     }
-    return (flush->buffer != NULL || buffer_take(flush, append->bytes.len)) && buffer_add(flush, append);
+    return (flush->object.blob != NULL || object_begin(flush, append->bytes.len)) && object_add(flush, append);
 }
 
 /* True when the request does not fit behind what the open flush holds. */
@@ -391,4 +363,6 @@ void st_flusher_release(struct st_engine *engine) {
         }
         flush_free(flush);
     }
+    kp_blob_unref(engine->flusher.slabs.slab);
+    engine->flusher.slabs.slab = NULL;
 }

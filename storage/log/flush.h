@@ -14,6 +14,7 @@
 #define ST_FLUSH_H
 
 #include "storage/journal/journal.h"
+#include "storage/log/object_buffer.h"
 
 enum st_request_kind {
     ST_REQUEST_APPEND,
@@ -70,8 +71,7 @@ struct st_flush {
     size_t request_count;
     size_t bytes;            /* record bytes gathered */
     size_t facts_estimate;   /* bytes of encoded facts to come */
-    struct kp_blob *buffer;  /* of the object: head room, data, padding; NULL while inline */
-    size_t buffer_used;
+    struct st_object_buffer object; /* blob NULL while the flush is inline */
     struct st_object_put put;
     bool put_flying;
     unsigned put_failures;
@@ -85,7 +85,7 @@ struct st_flusher {
     struct st_flush *open;
     unsigned uploading;
     size_t bytes;              /* record bytes of all flushes */
-    size_t expected_bytes;     /* what an object is likely to come to: the largest lately */
+    struct st_slabs slabs;
     struct st_task close_soon; /* so that all requests of one turn of the loop share a flush */
     size_t unit_left;          /* requests still to come of a unit: the open flush takes them */
     uint64_t check_mark;       /* of the newest build */

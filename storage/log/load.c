@@ -55,7 +55,7 @@ static void get_done(struct st_object_get *op) {
         error = ST_DAMAGED;
     }
     if (error == ST_OK) {
-        struct st_cached_blob *owner = st_cache_add_blob(&engine->cache, load->blob, load->cold);
+        struct st_cached_blob *owner = st_cache_add_blob(&engine->cache, load->blob, kp_blob_capacity(load->blob), load->cold);
         if (owner != NULL) {
             st_cache_add_run(&engine->cache, owner, load->row.slot, load->row.position, bytes);
         }
@@ -149,7 +149,7 @@ static void read_done(struct st_journal_read *op) {
     struct kp_blob *blob = NULL;
     struct entry_row *rows = error == ST_OK ? calloc(ENTRY_ROWS_MOST, sizeof *rows) : NULL;
     if (rows != NULL && op->count > 0) {
-        struct st_cached_blob *owner = st_cache_add_blob(&engine->cache, op->blob, load->cold);
+        struct st_cached_blob *owner = st_cache_add_blob(&engine->cache, op->blob, kp_blob_capacity(op->blob), load->cold);
         for (size_t i = 0; owner != NULL && i < op->count; i++) {
             cache_entry(engine, &op->entries[i], owner, rows);
         }

@@ -4,6 +4,8 @@
  */
 #include "storage/runtime/metrics.h"
 
+#include "protocol/bytes/blob.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +55,8 @@ char *st_metrics_text(size_t *len) {
     if (out == NULL) {
         return NULL;
     }
+    st_metrics.blob_bytes = (int64_t)kp_blob_stats().live_bytes;
+    st_metrics.blob_pooled_bytes = (int64_t)kp_blob_stats().pooled_bytes;
 #define COUNTER(name, help) put_counter(out, #name, help, st_metrics.name);
 #define GAUGE(name, help) put_gauge(out, #name, help, st_metrics.name);
 #define HISTOGRAM(name, help) put_histogram(out, #name, help, &st_metrics.name);

@@ -49,7 +49,7 @@ static void put_run(struct st_local *local, void *arg) {
     static atomic_uint temporaries;
     struct st_object_put *op = arg;
     struct st_extent_place place;
-    uint8_t *bytes = op->buffer->data;
+    uint8_t *bytes = op->buffer->data + op->at;
     if (st_extent_name_parse(op->name, &place)) {
         op->error = st_extents_put(&local->extents, op->name, bytes, op->len);
     } else {
