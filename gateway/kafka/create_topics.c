@@ -55,7 +55,8 @@ static bool find_repeated(struct gw_exchange *x, struct create *create) {
     for (size_t i = 1, first = 0; i < count; i++) {
         if (kp_slice_equal(sorted[i]->asked->name, sorted[first]->asked->name)) {
             sorted[i]->repeated = true;
-            refuse(sorted[first], KP_ERROR_INVALID_REQUEST, KP_SLICE_LIT("The topic stands more than once in the request."));
+            refuse(sorted[first], KP_ERROR_INVALID_REQUEST,
+                   KP_SLICE_LIT("The topic stands more than once in the request."));
         } else {
             first = i;
         }

@@ -5,7 +5,8 @@
  * Sessions (KIP-227) are not kept: a full request is answered in full with session id 0, which every client takes for
  * "no session"; an incremental one names a session that is not known here.
  *
- * Record bytes go from the cache to the socket as references: the chains that st_read gives become pieces of the answer.
+ * Record bytes go from the cache to the socket as references: the chains that st_read gives become pieces of the
+ * answer.
  */
 #include "gateway/kafka/dispatch.h"
 #include "gateway/kafka/link.h"

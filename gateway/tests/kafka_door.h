@@ -60,8 +60,8 @@ struct door {
     bool over;
 };
 
-/* While true the journal can neither be read nor written: operations fail as if the network were gone. */
-static bool store_away;
+/* While true the journal can not be read or written (or only not written), as if the network were gone. */
+static bool store_away, store_takes_nothing;
 static const struct st_store_ops *store_ops;
 static struct st_store_ops store_patched;
 static struct st_loop *store_loop;
@@ -104,7 +104,7 @@ static inline void put_fails(struct st_task *task) {
 }
 
 static inline void away_put(struct st_store *store, struct st_journal_put *op) {
-    if (!store_away) {
+    if (!store_away && !store_takes_nothing) {
         store_ops->journal_put(store, op);
         return;
     }
@@ -141,7 +141,7 @@ static inline struct door *door_new(void) {
         .now_mono_ns = clock_mono, .now_wall_ms = clock_wall, .random = clock_random, .self = &door->clock};
     door->loop = st_loop_new(&env);
     door->store = st_store_memory_new(door->loop);
-    store_away = false;
+    store_away = store_takes_nothing = false;
     store_loop = door->loop;
     store_ops = door->store->ops;
     store_patched = *store_ops;
@@ -169,7 +169,7 @@ static inline void door_closed(void *arg) {
 }
 
 static inline void door_free(struct door *door) {
-    store_away = false;
+    store_away = store_takes_nothing = false;
     door->over = false;
     st_engine_close(door->engine, door_closed, door);
     door_run(door, 60 * ST_SECOND);
