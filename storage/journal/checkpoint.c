@@ -103,7 +103,7 @@ static bool read_topic(struct st_unpack *in, struct st_fold *fold) {
     for (uint32_t i = 0; i < 2 * fact.config_count; i++) {
         st_unpack_slice(in);
     }
-    if (in->failed || fact.partitions < 1 || !st_topic_name_valid(fact.name)) {
+    if (in->failed || fact.partitions < 1 || fact.first_offset < 0 || !st_topic_name_valid(fact.name)) {
         return false;
     }
     fact.configs = kp_slice_of(configs, (size_t)(in->at - configs));
@@ -125,7 +125,7 @@ struct st_fold *st_checkpoint_read_heads(struct kp_slice bytes, const struct st_
     struct st_unpack in = st_unpack_of(heads);
     fold->slot = st_unpack_u(&in);
     fold->level = st_unpack_upto(&in, ST_LEVEL);
-    fold->next_producer_id = st_unpack_u(&in);
+    fold->next_producer_id = st_unpack_upto(&in, INT64_MAX);
     fold->objects_hash = st_unpack_fixed(&in, 8);
     uint64_t topics = st_unpack_upto(&in, st_unpack_left(&in));
     bool fits = !in.failed && fold->slot == footer->slot;
@@ -195,7 +195,8 @@ size_t st_checkpoint_block_of(const struct st_checkpoint *checkpoint, const stru
 
 /* ---- blocks ---- */
 
-#define ROW_LEAST 8 /* bytes of the shortest row */
+#define ROW_LEAST 8        /* bytes of the shortest row */
+#define ROW_LEAST_OBJECT 11 /* ... that names an object other than the last row's */
 
 /* Appends the row's object name to the block's memory, from the last name and what follows it. */
 static bool read_name(struct st_unpack *in, struct st_block *block, size_t *names_len, size_t names_capacity,
@@ -203,7 +204,14 @@ static bool read_name(struct st_unpack *in, struct st_block *block, size_t *name
     size_t shared = (size_t)st_unpack_upto(in, last.len);
     struct kp_slice rest = st_unpack_slice(in);
     size_t len = shared + rest.len;
-    if (in->failed || len == 0 || len >= ST_OBJECT_NAME_MAX || len > names_capacity - *names_len) {
+    if (in->failed || len == 0 || len >= ST_OBJECT_NAME_MAX || memchr(rest.ptr, 0, rest.len) != NULL) {
+        return false;
+    }
+    if (shared == last.len && rest.len == 0) {
+        *name = last; /* the same object */
+        return true;
+    }
+    if (len > names_capacity - *names_len) {
         return false;
     }
     char *at = block->names + *names_len;
@@ -229,15 +237,18 @@ static bool read_row(struct st_unpack *in, const struct st_block_row *last, stru
     } else {
         return false;
     }
-    uint64_t count = st_unpack_upto(in, INT64_MAX / 2);
+    uint64_t count = st_unpack_upto(in, INT64_MAX);
     row->row.slot = st_unpack_u(in);
     row->row.position = (uint32_t)st_unpack_upto(in, UINT32_MAX);
     row->row.len = (uint32_t)st_unpack_upto(in, UINT32_MAX - row->row.position);
     row->row.flags = (uint32_t)st_unpack_upto(in, ST_APPEND_INLINE | ST_APPEND_TIME);
     row->row.max_timestamp_ms = st_unpack_i(in);
     row->row.time_reached_ms = st_unpack_i(in);
+    if (in->failed || row->row.base < 0 || count == 0 || (int64_t)count > INT64_MAX - row->row.base) {
+        return false;
+    }
     row->row.end = row->row.base + (int64_t)count;
-    return !in->failed && row->row.base >= 0 && row->row.base <= INT64_MAX / 2 && count > 0;
+    return true;
 }
 
 bool st_block_read(struct kp_slice bytes, struct st_block *block) {
@@ -247,7 +258,7 @@ bool st_block_read(struct kp_slice bytes, struct st_block *block) {
         return false;
     }
     size_t most = body.len / ROW_LEAST + 1;
-    size_t names_capacity = most * ST_OBJECT_NAME_MAX / 2 + ST_OBJECT_NAME_MAX, names_len = 0;
+    size_t names_capacity = (body.len / ROW_LEAST_OBJECT + 1) * ST_OBJECT_NAME_MAX, names_len = 0;
     block->rows = calloc(most, sizeof *block->rows);
     block->names = malloc(names_capacity);
     struct st_unpack in = st_unpack_of(body);

@@ -108,6 +108,11 @@ void st_fact_write(struct st_pack *out, const struct st_fact *fact) {
     out->len = at + prefix.len + len;
 }
 
+/* Names are kept as C strings. */
+static bool object_name_valid(struct kp_slice name) {
+    return name.len > 0 && name.len < ST_OBJECT_NAME_MAX && memchr(name.ptr, 0, name.len) == NULL;
+}
+
 bool st_fact_read(struct st_unpack *in, struct st_fact *fact) {
     uint64_t type = st_unpack_u(in);
     struct kp_slice bytes = st_unpack_slice(in);
@@ -132,7 +137,7 @@ bool st_fact_read(struct st_unpack *in, struct st_fact *fact) {
     case ST_FACT_object:
         fact->u.object.name = st_unpack_slice(&body);
         fact->u.object.len = st_unpack_u(&body);
-        body.failed |= fact->u.object.name.len == 0 || fact->u.object.name.len >= ST_OBJECT_NAME_MAX;
+        body.failed |= !object_name_valid(fact->u.object.name);
         break;
     case ST_FACT_append:
         read_append(&body, &fact->u.append);

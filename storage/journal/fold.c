@@ -5,6 +5,7 @@
 #include "storage/journal/fold.h"
 
 #include "storage/journal/checkpoint.h"
+#include "storage/mutants.h"
 #include "storage/topic_config.h"
 
 
@@ -294,7 +295,8 @@ static bool fill_topic(struct st_topic_state *topic, const struct st_fact_topic 
 }
 
 struct st_topic_state *st_fold_add_topic(struct st_fold *fold, const struct st_fact_topic *fact) {
-    if (st_fold_topic_by_id(fold, &fact->id) != NULL || st_fold_topic_by_name(fold, fact->name) != NULL) {
+    if (st_fold_topic_by_id(fold, &fact->id) != NULL || st_fold_topic_by_name(fold, fact->name) != NULL ||
+        fact->partitions > ST_FOLD_PARTITIONS_MAX - fold->partition_count) {
         return NULL;
     }
     size_t capacity = fold->topic_capacity;
@@ -317,6 +319,7 @@ struct st_topic_state *st_fold_add_topic(struct st_fold *fold, const struct st_f
     fold->by_name[name_at] = topic;
     fold->by_id[id_at] = topic;
     fold->topic_count++;
+    fold->partition_count += fact->partitions;
     return topic;
 }
 
@@ -332,6 +335,7 @@ static bool apply_topic_deleted(struct st_fold *fold, const struct kp_uuid *id) 
     size_t last = --fold->topic_count;
     memmove(&fold->by_name[name_at], &fold->by_name[name_at + 1], (last - name_at) * sizeof(struct st_topic_state *));
     memmove(&fold->by_id[id_at], &fold->by_id[id_at + 1], (last - id_at) * sizeof(struct st_topic_state *));
+    fold->partition_count -= topic->view.partition_count;
     topic_free(topic);
     return true;
 }
@@ -436,6 +440,9 @@ static bool apply_fact(struct st_fold *fold, const struct st_fact *fact, uint64_
     case ST_FACT_topic_deleted:
         return apply_topic_deleted(fold, &fact->u.topic_id);
     case ST_FACT_producer_ids:
+        if (fact->u.producer_ids > INT64_MAX - fold->next_producer_id) {
+            return false;
+        }
         fold->next_producer_id += fact->u.producer_ids;
         return true;
     case ST_FACT_object:
@@ -446,15 +453,32 @@ static bool apply_fact(struct st_fold *fold, const struct st_fact *fact, uint64_
     return false;
 }
 
+/* What a fact says of the entry's own bytes: one object at most, before its appends, and every append lies whole in the
+ * inline area or in that object. */
+static bool bytes_fit(const struct st_entry *entry, const struct st_fact *fact, uint64_t *object_len) {
+    if (fact->type == ST_FACT_object) {
+        bool first = *object_len == 0;
+        *object_len = fact->u.object.len;
+        return first && *object_len > 0;
+    }
+    if (fact->type == ST_FACT_append) {
+        const struct st_fact_append *append = &fact->u.append;
+        uint64_t room = (append->flags & ST_APPEND_INLINE) != 0 ? entry->inline_bytes.len : *object_len;
+        return (uint64_t)append->position + append->len <= room;
+    }
+    return true;
+}
+
 /* Decodes every fact without applying any. */
 static bool well_formed(const struct st_entry *entry) {
     struct st_unpack commits = st_unpack_of(entry->commits);
     struct st_commit commit;
+    uint64_t object_len = 0;
     while (st_commit_next(&commits, &commit)) {
         struct st_unpack facts = st_unpack_of(commit.facts);
         struct st_fact fact;
         while (st_unpack_left(&facts) > 0) {
-            if (!st_fact_read(&facts, &fact)) {
+            if (!st_fact_read(&facts, &fact) || !bytes_fit(entry, &fact, &object_len)) {
                 return false;
             }
         }
@@ -553,8 +577,9 @@ static void write_topic_head(const struct st_topic_state *topic, struct st_pack 
         st_pack_i(out, partition->end);
         st_pack_i(out, partition->time_reached_ms);
         st_pack_fixed(out, partition->rows_hash, 8);
-        st_pack_u(out, partition->producer_count);
-        for (size_t i = 0; i < partition->producer_count; i++) {
+        size_t producers = ST_MUTANT(checkpoint_omits_producers) ? 0 : partition->producer_count;
+        st_pack_u(out, producers);
+        for (size_t i = 0; i < producers; i++) {
             write_producer(partition->producers[i], out);
         }
     }
@@ -571,14 +596,19 @@ void st_fold_write_heads(const struct st_fold *fold, struct st_pack *out) {
     }
 }
 
+uint64_t st_heads_hash(struct kp_slice heads) {
+    uint64_t hash = heads.len;
+    for (size_t i = 0; i < heads.len; i++) {
+        hash = st_hash_mix(hash, heads.ptr[i]);
+    }
+    return hash != 0 ? hash : 1;
+}
+
 uint64_t st_fold_hash(const struct st_fold *fold) {
     struct st_pack out;
     st_pack_init(&out, SIZE_MAX);
     st_fold_write_heads(fold, &out);
-    uint64_t hash = out.len;
-    for (size_t i = 0; i < out.len; i++) {
-        hash = st_hash_mix(hash, out.data[i]);
-    }
+    uint64_t hash = out.failed ? 0 : st_heads_hash(kp_slice_of(out.data, out.len));
     st_pack_release(&out);
     return hash;
 }

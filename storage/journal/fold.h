@@ -73,12 +73,17 @@ struct st_object_ref {
     uint64_t len;
 };
 
+/* Partitions of one store, over all topics: each takes about 150 bytes in every process, records or not. A fact that
+ * would pass it does not fit. */
+#define ST_FOLD_PARTITIONS_MAX 200000
+
 struct st_fold {
     uint64_t slot;         /* last applied */
     uint64_t level;
     uint64_t next_producer_id;
     struct st_topic_state **by_name, **by_id; /* sorted */
     size_t topic_count, topic_capacity;
+    int32_t partition_count; /* of all topics */
     struct st_object_ref *objects; /* by slot */
     size_t object_count, object_capacity;
     uint64_t objects_hash;
@@ -143,6 +148,8 @@ void st_fold_adopt(struct st_fold *fold, struct st_checkpoint *checkpoint, const
 void st_fold_write_heads(const struct st_fold *fold, struct st_pack *out);
 /* A fold with the same heads and no rows; NULL: out of memory. */
 struct st_fold *st_fold_copy_heads(const struct st_fold *fold);
+/* Hash of the canonical heads, never 0; of a fold: 0 when memory is out. */
+uint64_t st_heads_hash(struct kp_slice heads);
 uint64_t st_fold_hash(const struct st_fold *fold);
 /* Mixes 64 bits into a running hash. */
 uint64_t st_hash_mix(uint64_t hash, uint64_t value);

@@ -7,6 +7,7 @@
  * that is good while check_mark is that of the build under way.
  */
 #include "storage/engine_state.h"
+#include "storage/mutants.h"
 #include "storage/runtime/metrics.h"
 
 #define FACTS_LIMIT (ST_ENTRY_MAX - 32 * 1024)
@@ -28,6 +29,7 @@ struct build {
     struct st_pack facts; /* in the order of the requests */
     bool stores_records;
     uint64_t producer_ids;
+    int32_t partitions; /* of topics that this entry creates */
     size_t inline_len;
     int64_t now_wall_ms;
 };
@@ -48,6 +50,9 @@ static void partition_begin(const struct build *build, struct st_partition *part
 /* The window as this entry leaves it so far; NULL when memory is out. */
 static struct st_window *producer_window(struct build *build, struct st_partition *partition, int64_t id) {
     struct st_producer *known = st_partition_producer(partition, id);
+    if (known != NULL && ST_MUTANT(state_before_commit)) {
+        return &known->window;
+    }
     if (known != NULL && known->check_mark == build->mark) {
         return known->next;
     }
@@ -81,7 +86,8 @@ static void accept_append(struct build *build, struct st_append_request *append,
     append->append_time_ms = -1;
     uint32_t flags = 0;
     if (partition->topic->append_time) {
-        time_ms = build->now_wall_ms > partition->next_time_ms ? build->now_wall_ms : partition->next_time_ms;
+        bool later = build->now_wall_ms > partition->next_time_ms || ST_MUTANT(append_time_falls);
+        time_ms = later ? build->now_wall_ms : partition->next_time_ms;
         append->append_time_ms = time_ms;
         flags |= ST_APPEND_TIME;
     }
@@ -124,10 +130,10 @@ static void accept_append(struct build *build, struct st_append_request *append,
 /* A batch stored before: its original place. Stored by this very entry: true only once the entry is. */
 static void accept_duplicate(struct st_append_request *append, const struct st_partition *partition,
                              const struct st_window_batch *original) {
-    append->base = original->base;
+    append->base = ST_MUTANT(duplicate_new_offset) ? partition->next_end : original->base;
     append->append_time_ms = original->append_time_ms;
     append->log_start = partition->log_start;
-    if (original->base >= partition->end) {
+    if (original->base >= partition->end && !ST_MUTANT(duplicate_acked_early)) {
         append->request.state = ST_REQUEST_ACCEPTED;
     } else {
         decide(&append->request, ST_OK);
@@ -147,6 +153,10 @@ static bool decide_sequence(struct build *build, struct st_append_request *appen
         accept_append(build, append, partition, window);
         return true;
     case ST_SEQUENCE_DUPLICATE:
+        if (ST_MUTANT(duplicate_appended)) {
+            accept_append(build, append, partition, window);
+            return true;
+        }
         accept_duplicate(append, partition, original);
         return true;
     case ST_SEQUENCE_UNKNOWN:
@@ -155,6 +165,10 @@ static bool decide_sequence(struct build *build, struct st_append_request *appen
         }
         return append->hold_over;
     case ST_SEQUENCE_EARLY:
+        if (ST_MUTANT(hold_ignored)) {
+            accept_append(build, append, partition, window);
+            return true;
+        }
         if (append->hold_over) {
             decide(&append->request, ST_BAD_SEQUENCE);
         }
@@ -163,6 +177,10 @@ static bool decide_sequence(struct build *build, struct st_append_request *appen
         decide(&append->request, ST_BAD_SEQUENCE);
         return true;
     case ST_SEQUENCE_FENCED:
+        if (ST_MUTANT(unfenced)) {
+            accept_append(build, append, partition, window);
+            return true;
+        }
         decide(&append->request, ST_BAD_EPOCH);
         return true;
     }
@@ -223,6 +241,11 @@ static void decide_create(struct build *build, struct st_create_request *create)
             return;
         }
     }
+    if (create->partitions > ST_FOLD_PARTITIONS_MAX - build->fold->partition_count - build->partitions) {
+        decide(request, ST_BAD_PARTITIONS);
+        return;
+    }
+    build->partitions += create->partitions;
     struct st_fact fact = {
         .type = ST_FACT_topic_created,
         .u.topic =
@@ -257,7 +280,9 @@ static void decide_producer_ids(struct build *build, struct st_producer_ids_requ
     ids->first = build->fold->next_producer_id + build->producer_ids;
     build->producer_ids += ST_PRODUCER_ID_BLOCK;
     struct st_fact fact = {.type = ST_FACT_producer_ids, .u.producer_ids = ST_PRODUCER_ID_BLOCK};
-    st_fact_write(&build->facts, &fact);
+    if (!ST_MUTANT(ids_unwritten)) {
+        st_fact_write(&build->facts, &fact);
+    }
     ids->change.request.state = ST_REQUEST_ACCEPTED;
 }
 

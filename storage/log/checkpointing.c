@@ -11,6 +11,7 @@
  */
 #include "storage/engine_state.h"
 #include "storage/journal/checkpoint.h"
+#include "storage/mutants.h"
 #include "storage/runtime/log.h"
 #include "storage/runtime/metrics.h"
 
@@ -194,16 +195,17 @@ static void trim_done(struct st_journal_trim *op) {
 static void trim(struct st_checkpointer *self) {
     struct st_engine *engine = self->engine;
     const struct st_fold *fold = engine->journal.fold;
+    int64_t grace_ms = ST_MUTANT(trim_without_grace) ? 0 : engine->options.trim_grace_ms;
     uint64_t below = 0;
     for (size_t i = 0; i < self->mark_count; i++) {
-        if (self->store_ms - self->marks[i].made_ms >= engine->options.trim_grace_ms && self->marks[i].slot > below) {
+        if (self->store_ms - self->marks[i].made_ms >= grace_ms && self->marks[i].slot > below) {
             below = self->marks[i].slot; /* never the checkpoint's own slot */
         }
     }
     if (self->trimming || fold == NULL || fold->checkpoint == NULL || engine->closing || engine->journal.stopped) {
         return;
     }
-    uint64_t floor = inline_floor(fold);
+    uint64_t floor = ST_MUTANT(trim_inline) ? UINT64_MAX : inline_floor(fold);
     below = floor < below ? floor : below;
     if (below <= self->trimmed_below + 1) {
         return;
@@ -245,7 +247,8 @@ static void newer_loaded(struct loader *loader, enum st_error error, struct st_f
     }
     bool newer = checkpoint->slot <= fold->slot &&
                  (fold->checkpoint == NULL || fold->checkpoint->slot < checkpoint->slot);
-    if (newer && checkpoint->slot == fold->slot && checkpoint->hash != st_fold_hash(fold)) {
+    uint64_t own = newer && checkpoint->slot == fold->slot ? st_fold_hash(fold) : 0;
+    if (own != 0 && own != checkpoint->hash) { /* 0: not compared, or no memory to do so */
         ST_LOG(journal_stopped, "journal=%u slot=%llu why=hash", self->engine->journal.number,
                (unsigned long long)fold->slot);
         self->engine->journal.stopped = true;
@@ -485,7 +488,7 @@ static bool copy_fold(struct st_checkpointer *self) {
     st_pack_init(&self->heads, ST_CHECKPOINT_MAX);
     st_fold_write_heads(fold, &self->heads);
     self->slot = fold->slot;
-    self->hash = st_fold_hash(fold);
+    self->hash = st_heads_hash(kp_slice_of(self->heads.data, self->heads.len)); /* not used when they failed */
     self->snapshot = copied && !self->heads.failed ? st_fold_copy_heads(fold) : NULL;
     self->writing = self->snapshot != NULL && st_checkpoint_writer_init(&self->writer);
     return self->writing;
