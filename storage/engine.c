@@ -4,6 +4,7 @@
  */
 #include "storage/engine_state.h"
 
+#include "storage/mutants.h"
 #include "storage/runtime/log.h"
 #include "storage/runtime/metrics.h"
 
@@ -99,6 +100,9 @@ static void recheck_held(struct st_task *task) {
 /* ---- loading ---- */
 
 static void on_appended(void *arg, struct st_partition *partition) {
+    if (ST_MUTANT(wakeup_lost)) {
+        return;
+    }
     st_waits_fire(arg, partition);
 }
 
@@ -156,7 +160,7 @@ void st_engine_loaded(struct st_engine *engine, enum st_error error, struct st_f
     }
     engine->load_failures = 0;
     struct st_fold *standing = engine->journal.fold;
-    if (standing != NULL && fold->slot <= standing->slot) {
+    if (standing != NULL && fold->slot <= standing->slot && !ST_MUTANT(reload_goes_back)) {
         load_blocks_only(engine, standing, fold);
         return;
     }

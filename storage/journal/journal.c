@@ -8,6 +8,7 @@
 #include "storage/journal/journal.h"
 
 #include "storage/engine_state.h"
+#include "storage/mutants.h"
 #include "storage/runtime/log.h"
 #include "storage/runtime/metrics.h"
 
@@ -49,7 +50,7 @@ static bool take_entry(struct st_journal *journal, const struct st_journal_entry
     if (entry->slot <= journal->fold->slot) {
         return true; /* applied meanwhile: our own */
     }
-    if (entry->slot != journal->fold->slot + 1) {
+    if (entry->slot != journal->fold->slot + 1 && !ST_MUTANT(gap_ignored)) {
         st_engine_reload(journal->engine, journal); /* the fold fell behind the trim */
         return false;
     }
@@ -172,7 +173,7 @@ static void read_done(struct st_journal_read *op) {
     }
     st_engine_store_answered(journal->engine);
     journal->read_failures = 0;
-    if (proven_lately(journal, op->date_ms)) {
+    if (proven_lately(journal, op->date_ms) || ST_MUTANT(page_unproven)) {
         page_take(journal);
         return;
     }
@@ -195,12 +196,13 @@ static void read_send(struct st_journal *journal) {
 }
 
 void st_journal_sync(struct st_journal *journal, struct st_sync *sync) {
-    sync->next = journal->sync_queued;
-    journal->sync_queued = sync;
+    struct st_sync **list = ST_MUTANT(sync_joins_sent) && journal->reading ? &journal->sync_sent : &journal->sync_queued;
+    sync->next = *list;
+    *list = sync;
     if (journal->stopped) {
-        struct st_sync *list = journal->sync_queued;
+        struct st_sync *queued = journal->sync_queued;
         journal->sync_queued = NULL;
-        st_engine_fail_syncs_soon(journal->engine, list);
+        st_engine_fail_syncs_soon(journal->engine, queued);
         return;
     }
     if (!journal->reading && !journal->loading && journal->sync_sent == NULL) {
@@ -261,7 +263,7 @@ static void proof_done(struct st_checkpoint_ref *op) {
 }
 
 static void put_ok(struct st_journal *journal, int64_t date_ms) {
-    if (proven_lately(journal, date_ms)) {
+    if (proven_lately(journal, date_ms) || ST_MUTANT(ok_unproven)) {
         journal->proven_ms = date_ms;
         put_won(journal);
         return;
@@ -273,10 +275,20 @@ static void put_ok(struct st_journal *journal, int64_t date_ms) {
     journal->engine->store->ops->checkpoint_get(journal->engine->store, &journal->proof);
 }
 
+/* Of wrong variants: whatever the next read brings, the put is made anew behind it. */
+static void forget_and_read(struct st_journal *journal) {
+    journal->owner = ST_SLOT_OTHERS;
+    if (!journal->reading && !journal->loading) {
+        read_send(journal);
+    }
+}
+
 static void put_taken(struct st_journal *journal) {
     st_metrics.slots_lost_total++;
     journal->put_state = ST_PUT_RESOLVING;
-    if (journal->owner != ST_SLOT_OPEN) {
+    if (ST_MUTANT(taken_means_lost) && journal->owner == ST_SLOT_OPEN) {
+        forget_and_read(journal);
+    } else if (journal->owner != ST_SLOT_OPEN) {
         put_step(journal); /* a read has told already */
     } else if (!journal->reading && !journal->loading) {
         read_send(journal);
@@ -303,12 +315,26 @@ static void put_done(struct st_journal_put *op) {
         put_taken(journal);
         return;
     case ST_GONE:
+        if (ST_MUTANT(gone_as_taken)) {
+            journal->put_state = ST_PUT_RESOLVING;
+            forget_and_read(journal);
+            return;
+        }
         st_engine_reload(journal->engine, journal);
         commit_finish(journal, ST_UNKNOWN, 0);
         return;
     default:
         /* REFUSED leaves what earlier attempts left; everything else may have been, or may yet be, applied. */
-        journal->perhaps_stored |= op->error != ST_REFUSED;
+        journal->perhaps_stored |= op->error != ST_REFUSED && !ST_MUTANT(unknown_as_refused);
+        journal->perhaps_stored &= !(ST_MUTANT(refusal_forgets_unknown) && op->error == ST_REFUSED);
+        if (ST_MUTANT(blind_reappend) || ST_MUTANT(scan_then_append)) {
+            journal->put_state = ST_PUT_RESOLVING;
+            journal->owner = ST_MUTANT(blind_reappend) ? ST_SLOT_OTHERS : journal->owner;
+            if (!journal->reading && !journal->loading) {
+                read_send(journal);
+            }
+            return;
+        }
         st_engine_store_failed(journal->engine, op->error);
         put_backoff(journal);
         if (journal->owner != ST_SLOT_OPEN) {
@@ -333,6 +359,12 @@ static void put_send(struct st_journal *journal) {
 }
 
 static void put_build(struct st_journal *journal) {
+    if (ST_MUTANT(unchecked_after_lost) && journal->body != NULL) {
+        journal->owner = ST_SLOT_OPEN;
+        journal->slot = journal->fold->slot + 1;
+        put_send(journal);
+        return;
+    }
     kp_blob_unref(journal->body);
     journal->body = NULL;
     journal->perhaps_stored = false;
@@ -357,6 +389,18 @@ static void put_overtaken(struct st_journal *journal) {
     }
 }
 
+/* What may be stored is sent again as it was. Else the entry is built anew: requests in it may have been given up. */
+static void put_again(struct st_journal *journal) {
+    if (journal->perhaps_stored || ST_MUTANT(resend_refused)) {
+        put_send(journal);
+        return;
+    }
+    journal->put_state = ST_PUT_WAITING;
+    if (!journal->loading && !journal->stopped) {
+        put_build(journal);
+    }
+}
+
 /* Goes on with the commit after anything that may matter to it. */
 static void put_step(struct st_journal *journal) {
     if (journal->commit == NULL || journal->put_state == ST_PUT_FLYING || journal->put_state == ST_PUT_PROVING) {
@@ -366,6 +410,11 @@ static void put_step(struct st_journal *journal) {
         if (!journal->loading && !journal->stopped) {
             put_build(journal);
         }
+        return;
+    }
+    if (ST_MUTANT(scan_then_append) && journal->put_state == ST_PUT_RESOLVING && journal->perhaps_stored &&
+        journal->owner == ST_SLOT_OPEN && !journal->reading) {
+        forget_and_read(journal);
         return;
     }
     if (journal->owner == ST_SLOT_MINE) {
@@ -380,7 +429,7 @@ static void put_step(struct st_journal *journal) {
             put_build(journal);
         }
     } else if (journal->put_state == ST_PUT_BACKOFF && journal->put_retry.heap_index == 0) {
-        put_send(journal);
+        put_again(journal);
     } else if (journal->put_state == ST_PUT_RESOLVING && !journal->reading && !journal->loading &&
                journal->read_retry.heap_index == 0) {
         read_send(journal);

@@ -4,6 +4,7 @@
  * for two seconds, because "out of order" is fatal to some clients.
  */
 #include "storage/engine_state.h"
+#include "storage/mutants.h"
 
 struct st_append_state {
     struct st_engine *engine;
@@ -82,7 +83,7 @@ static void deadline_due(struct st_timer *timer) {
     for (size_t i = 0; i < count; i++) {
         struct st_append_request *request = &append->requests[i];
         if (!request->request.abandoned) {
-            bool perhaps = st_flusher_perhaps_stored(engine, &request->request);
+            bool perhaps = st_flusher_perhaps_stored(engine, &request->request) && !ST_MUTANT(definite_after_put);
             answer_part(request, perhaps ? ST_UNKNOWN : ST_REFUSED);
         }
     }

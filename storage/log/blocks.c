@@ -2,6 +2,7 @@
 #include "storage/log/blocks.h"
 
 #include "storage/engine_state.h"
+#include "storage/mutants.h"
 #include "storage/runtime/log.h"
 
 struct st_block_load {
@@ -113,6 +114,9 @@ bool st_block_get(struct st_engine *engine, size_t number, struct st_block_wait 
 }
 
 void st_blocks_forget(struct st_engine *engine) {
+    if (ST_MUTANT(old_blocks) && !engine->dying) {
+        return;
+    }
     for (size_t i = 0; i < ST_BLOCKS_CACHED; i++) {
         st_block_release(&engine->blocks.cached[i].block);
         engine->blocks.cached[i].used = 0;

@@ -2,6 +2,7 @@
 #include "storage/log/flush.h"
 
 #include "storage/engine_state.h"
+#include "storage/mutants.h"
 #include "storage/runtime/metrics.h"
 
 #define UPLOAD_BACKOFF_LEAST (25 * ST_MS)
@@ -60,6 +61,9 @@ static void request_end(struct st_engine *engine, struct st_request *request, en
 }
 
 static void flush_free(struct st_flush *flush) {
+    if (ST_MUTANT(ack_before_upload) && flush->put_flying) {
+        return;
+    }
     st_timer_stop(flush->engine->loop, &flush->put_retry);
     kp_blob_unref(flush->object.blob);
     free(flush);
@@ -152,10 +156,10 @@ static void upload_done(struct st_object_put *op) {
     struct st_engine *engine = flush->engine;
     flush->put_flying = false;
     st_engine_op_ended(engine);
-    if (op->error == ST_OK) {
+    if (op->error == ST_OK || ST_MUTANT(upload_failure_ignored) || ST_MUTANT(ack_before_upload)) {
         st_engine_store_answered(engine);
         engine->flusher.uploading--;
-        flush->state = ST_FLUSH_READY;
+        flush->state = ST_MUTANT(ack_before_upload) ? flush->state : ST_FLUSH_READY;
         pump(engine);
         return;
     }
@@ -205,6 +209,9 @@ static void flush_close(struct st_flush *flush) {
     flusher->uploading++;
     st_object_buffer_close(&flusher->slabs, &flush->engine->store->profile, &flush->object);
     upload_send(flush);
+    if (ST_MUTANT(ack_before_upload) && flush->put_flying) {
+        flush->state = ST_FLUSH_READY;
+    }
 }
 
 /* An open flush closes when nothing is in flight; a large one also while the commit before it is under way, so that the
@@ -223,6 +230,9 @@ static bool may_close(const struct st_engine *engine, const struct st_flush *flu
 static void pump(struct st_engine *engine) {
     struct st_flusher *flusher = &engine->flusher;
     struct st_flush *oldest = flusher->oldest;
+    while (ST_MUTANT(commit_order) && oldest != NULL && oldest->state != ST_FLUSH_READY) {
+        oldest = oldest->next;
+    }
     if (oldest != NULL && oldest->state == ST_FLUSH_READY && engine->journal.commit == NULL) {
         oldest->state = ST_FLUSH_COMMITTING;
         st_journal_commit(&engine->journal, &oldest->commit);
@@ -276,7 +286,7 @@ void st_flusher_unit(struct st_engine *engine, size_t count, size_t len) {
     struct st_flusher *flusher = &engine->flusher;
     struct st_flush *open = flusher->open;
     size_t facts = count * FACT_ESTIMATE;
-    flusher->unit_left = count > 1 && facts <= ST_ENTRY_COMMITS_MAX ? count : 0;
+    flusher->unit_left = !ST_MUTANT(split_append) && count > 1 && facts <= ST_ENTRY_COMMITS_MAX ? count : 0;
     if (open != NULL && open->request_count > 0 && flusher->unit_left > 0 &&
         (needs_new_flush(open, len) || open->facts_estimate + facts > ST_ENTRY_COMMITS_MAX)) {
         flush_close(open);

@@ -31,6 +31,7 @@ struct reader {
     struct st_read read;
     struct st_sync sync;
     struct st_waiter waiter;
+    int64_t waited_end; /* when it began to wait */
     struct st_find_time find;
     int64_t find_floor; /* records acknowledged below this were there when the search began */
     int64_t wanted_ms;
@@ -95,8 +96,27 @@ static void waiter_fired(struct st_waiter *waiter) {
     rest(reader, 1000);
 }
 
+static int64_t end_now(const struct reader *reader) {
+    struct st_partition_view view = {-1, -1};
+    const struct st_topic *topic = st_topic_by_id(reader->node->engine, &reader->topic->id);
+    if (topic != NULL) {
+        st_partition_view(reader->node->engine, topic, reader->parts[0].partition, &view);
+    }
+    return view.end;
+}
+
+/* A waiter that has not been called waits for an end that has not risen. */
+static void check_awake(const struct reader *reader) {
+    int64_t end = end_now(reader);
+    if (!reader->waiter.fired && end > reader->waited_end) {
+        sim_broken(reader->client.world, "a waiter slept while the end rose from %" PRId64 " to %" PRId64, reader->waited_end,
+                   end);
+    }
+}
+
 static void wait_for_more(struct reader *reader) {
     reader->step = WAITING;
+    reader->waited_end = end_now(reader);
     reader->waiter = (struct st_waiter){
         .topic_id = reader->topic->id, .partition = reader->parts[0].partition, .fn = waiter_fired};
     sim_call_begin(&reader->call, reader->node, reader_lost);
@@ -286,6 +306,7 @@ static void reader_tick(struct st_sim_event *event) {
             sim_client_tick(&reader->client, world->phase == SIM_NIGHT ? 10 * ST_SECOND : 50 * ST_MS);
             return;
         }
+        check_awake(reader);
         st_wait_stop(reader->node->engine, &reader->waiter);
         sim_call_end(&reader->call);
         reader->step = RESTING;
