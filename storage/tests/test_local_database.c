@@ -7,38 +7,71 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-/* ---- a disk under SQLite that fails on demand ---- */
+/* ---- a disk under SQLite that fails, or stops the process, on demand ---- */
 
-static atomic_int write_error; /* SQLite result of every write and growth of a WAL, 0: none */
-static atomic_int sync_error;  /* of every sync of a WAL */
+static atomic_int write_error;   /* SQLite result of every write to a WAL, 0: none */
+static atomic_int sync_error;    /* of every sync of a WAL */
+static atomic_int syncs_to_fail; /* so many syncs of a WAL fail, then they work again */
+static atomic_int calls_left;    /* writes, syncs and truncations of any file until the process stops; 0: it goes on */
 
-/* SQLite gives every kind of file its table of methods; ours are copies with two functions replaced. */
-static sqlite3_io_methods wal_methods;
-static const sqlite3_io_methods *real_methods;
+/* SQLite gives every kind of file its table of methods; ours are copies with some functions replaced. */
+struct methods {
+    const sqlite3_io_methods *real;
+    sqlite3_io_methods ours;
+};
+static struct methods main_methods, other_methods; /* the database file, which has locks; WAL and journal */
 static sqlite3_vfs failing_vfs;
 static sqlite3_vfs *real_vfs;
 
+static const sqlite3_io_methods *real_of(const sqlite3_file *file) {
+    return file->pMethods == &main_methods.ours ? main_methods.real : other_methods.real;
+}
+
+static bool stops_here(void) {
+    return atomic_load(&calls_left) > 0 && atomic_fetch_sub(&calls_left, 1) == 1;
+}
+
 static int failing_write(sqlite3_file *file, const void *bytes, int len, sqlite3_int64 at) {
-    int error = atomic_load(&write_error);
-    return error != 0 ? error : real_methods->xWrite(file, bytes, len, at);
+    int error = file->pMethods == &other_methods.ours ? atomic_load(&write_error) : 0;
+    if (stops_here()) {
+        real_of(file)->xWrite(file, bytes, len / 2, at);
+        _exit(99);
+    }
+    return error != 0 ? error : real_of(file)->xWrite(file, bytes, len, at);
 }
 
 static int failing_sync(sqlite3_file *file, int flags) {
-    int error = atomic_load(&sync_error);
-    return error != 0 ? error : real_methods->xSync(file, flags);
+    int error = file->pMethods == &other_methods.ours ? atomic_load(&sync_error) : 0;
+    if (stops_here()) {
+        _exit(99);
+    }
+    if (atomic_load(&syncs_to_fail) > 0 && atomic_fetch_sub(&syncs_to_fail, 1) > 0) {
+        error = SQLITE_IOERR_FSYNC;
+    }
+    return error != 0 ? error : real_of(file)->xSync(file, flags);
+}
+
+static int failing_truncate(sqlite3_file *file, sqlite3_int64 size) {
+    if (stops_here()) {
+        _exit(99);
+    }
+    return real_of(file)->xTruncate(file, size);
 }
 
 static int failing_open(sqlite3_vfs *vfs, sqlite3_filename name, sqlite3_file *file, int flags, int *out) {
     (void)vfs;
     int rc = real_vfs->xOpen(real_vfs, name, file, flags, out);
-    if (rc == SQLITE_OK && (flags & SQLITE_OPEN_WAL) != 0) {
-        real_methods = file->pMethods;
-        wal_methods = *real_methods;
-        wal_methods.xWrite = failing_write;
-        wal_methods.xSync = failing_sync;
-        file->pMethods = &wal_methods;
+    if (rc == SQLITE_OK) {
+        struct methods *methods = (flags & SQLITE_OPEN_MAIN_DB) != 0 ? &main_methods : &other_methods;
+        methods->real = file->pMethods;
+        methods->ours = *methods->real;
+        methods->ours.xWrite = failing_write;
+        methods->ours.xSync = failing_sync;
+        methods->ours.xTruncate = failing_truncate;
+        file->pMethods = &methods->ours;
     }
     return rc;
 }
@@ -61,6 +94,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     atomic_store(&write_error, 0);
     atomic_store(&sync_error, 0);
+    atomic_store(&syncs_to_fail, 0);
     scratch_remove(*state);
     free(*state);
     return 0;
@@ -233,22 +267,12 @@ static void a_commit_whose_sync_fails_once_never_comes_back(void **state) {
     handle_close(&handle);
 }
 
-static atomic_int syncs_to_fail;
-
-static int sync_failing_a_few_times(sqlite3_file *file, int flags) {
-    if (atomic_fetch_sub(&syncs_to_fail, 1) > 0) {
-        return SQLITE_IOERR_FSYNC;
-    }
-    return real_methods->xSync(file, flags);
-}
-
 /* One failure, then a healthy disk: the store heals itself at once and can say that nothing was stored. */
 static void a_refused_commit_is_in_no_crash_image(void **state) {
     struct handle handle;
     handle_open(&handle, *state);
     assert_int_equal(put_slot(&handle, 1), ST_OK);
     atomic_store(&syncs_to_fail, 1);
-    wal_methods.xSync = sync_failing_a_few_times;
     assert_int_equal(put_slot(&handle, 2), ST_REFUSED);
     assert_true(tail_after_crash(*state) == 1);
     assert_int_equal(put_slot(&handle, 2), ST_OK);
@@ -275,6 +299,59 @@ static void other_handles_go_on_beside_one_that_fails(void **state) {
     handle_close(&one);
 }
 
+/* ---- stopped in any call ---- */
+
+/* Commits with copies of the WAL between them; each slot goes to the pipe when it is acknowledged. */
+static void commit_some(const char *directory, int to) {
+    struct handle handle;
+    uint8_t body[30000] = {0};
+    if (!handle_try(&handle, directory, NULL, 0)) {
+        _exit(96);
+    }
+    uint64_t slot = read_tail(&handle, 1) + 1;
+    for (uint64_t end = slot + 12; slot < end; slot++) {
+        memcpy(body, &slot, sizeof slot);
+        if (put_entry(&handle, slot, body, slot % 4 == 0 ? sizeof body : 100) != ST_OK ||
+            write(to, &slot, sizeof slot) != sizeof slot) {
+            _exit(97);
+        }
+    }
+    handle_close(&handle); /* copies the WAL and removes it */
+}
+
+static void stopping_in_any_call_of_the_database_loses_nothing_acknowledged(void **state) {
+    uint64_t acknowledged = 0;
+    bool stopped = true;
+    for (int at = 1; stopped; at++) {
+        int ends[2], status;
+        assert_int_equal(pipe(ends), 0);
+        fflush(NULL);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            atomic_store(&calls_left, at);
+            commit_some(*state, ends[1]);
+            _exit(0);
+        }
+        close(ends[1]);
+        while (read(ends[0], &acknowledged, sizeof acknowledged) == sizeof acknowledged) {
+        }
+        close(ends[0]);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 99 || WEXITSTATUS(status) == 0));
+        stopped = WEXITSTATUS(status) == 99;
+
+        struct handle handle;
+        handle_open(&handle, *state);
+        uint64_t tail = read_tail(&handle, 1);
+        assert_true(tail == acknowledged || tail == acknowledged + 1);
+        acknowledged = tail;
+        handle_close(&handle);
+        assert_true(at < 1000);
+    }
+    assert_true(acknowledged > 12);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -290,6 +367,7 @@ int main(void) {
         TEST(a_commit_whose_sync_fails_once_never_comes_back),
         TEST(a_refused_commit_is_in_no_crash_image),
         TEST(other_handles_go_on_beside_one_that_fails),
+        TEST(stopping_in_any_call_of_the_database_loses_nothing_acknowledged),
     };
     install_failing_vfs();
     return cmocka_run_group_tests(tests, NULL, NULL);

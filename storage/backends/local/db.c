@@ -14,7 +14,6 @@
 #define SCHEMA_VERSION 1
 #define APPLICATION_ID 0x53534c31 /* "SSL1" in the file's header, for file(1) */
 #define BUSY_MS 2000              /* only recovery after a crash, or a stranger's tool, ever holds SQLite's own lock */
-#define GROW_BYTES (1 << 20)      /* the file grows by so much, so that copying rarely changes its metadata */
 #define NUMBER_MAX ((int64_t)1 << 18)
 #define SLOT_END ((uint64_t)1 << ST_DB_SLOT_BITS)
 
@@ -82,10 +81,8 @@ static int connect(struct st_db *db) {
     if (rc != SQLITE_OK) {
         return rc;
     }
-    int grow = GROW_BYTES;
     sqlite3_busy_timeout(db->handle, BUSY_MS);
     sqlite3_extended_result_codes(db->handle, 1);
-    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_CHUNK_SIZE, &grow);
     rc = exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -512;"
                   "PRAGMA temp_store = MEMORY");
     sqlite3_wal_hook(db->handle, count_frames, db); /* in place of the automatic checkpoint */
