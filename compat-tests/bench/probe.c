@@ -1,9 +1,10 @@
 /*
  * Times a start, and holds idle connections.
  *
- *   probe start HOST:PORT COMMAND...   runs the command and prints "ms=M pid=P" as soon as HOST:PORT answers ApiVersions;
- *                                      M counts from just before fork. Then waits for the command; SIGTERM is passed on
- *                                      to everything that the command started, and its exit code is the probe's.
+ *   probe start HOST:PORT COMMAND...   runs the command, with its output on standard error, and prints "ms=M pid=P" as
+ *                                      soon as HOST:PORT answers ApiVersions; M counts from just before fork. Then waits
+ *                                      for the command and all that it started; SIGTERM is passed on to them, and the
+ *                                      command's exit code is the probe's
  *   probe idle HOST:PORT COUNT         opens connections, asks each for ApiVersions once, prints "held=COUNT", and
  *                                      closes them when standard input ends
  */
@@ -84,6 +85,7 @@ static int start(const char *address, char **command) {
     }
     if (group == 0) {
         setpgid(0, 0);
+        dup2(STDERR_FILENO, STDOUT_FILENO);
         execvp(command[0], command);
         die("%s: %s", command[0], strerror(errno));
     }
