@@ -20,7 +20,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WAIT_MS = 30000, BATCH = 4096, STRIPE = 256, WARM_UP_SECONDS = 1, PARTITIONS_MAX = 1024, SIZE_MAX_BYTES = 1000000 };
+enum {
+    WAIT_MS = 30000,
+    BATCH = 4096,
+    STRIPE = 256,
+    WARM_UP_SECONDS = 1,
+    PARTITIONS_MAX = 1024,
+    SIZE_MAX_BYTES = 1000000,
+};
 
 static void set(rd_kafka_conf_t *conf, const char *name, const char *value) {
     char error[256];

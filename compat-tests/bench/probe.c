@@ -2,9 +2,9 @@
  * Times a start, and holds idle connections.
  *
  *   probe start HOST:PORT COMMAND...   runs the command, with its output on standard error, and prints "ms=M pid=P" as
- *                                      soon as HOST:PORT answers ApiVersions; M counts from just before fork. Then waits
- *                                      for the command and all that it started; SIGTERM is passed on to them, and the
- *                                      command's exit code is the probe's
+ *                                      soon as HOST:PORT answers ApiVersions; M counts from just before fork. Then
+ *                                      waits for the command and all that it started; SIGTERM is passed on to them,
+ *                                      and the command's exit code is the probe's
  *   probe idle HOST:PORT COUNT         opens connections, asks each for ApiVersions once, prints "held=COUNT", and
  *                                      closes them when standard input ends
  */
@@ -51,7 +51,8 @@ static bool ask_api_versions(int fd) {
         return false;
     }
     size_t length = (size_t)answer[2] << 8 | answer[3];
-    return answer[0] == 0 && answer[1] == 0 && length >= 6 && length - 6 <= sizeof rest && receive(fd, rest, length - 6);
+    return answer[0] == 0 && answer[1] == 0 && length >= 6 && length - 6 <= sizeof rest &&
+           receive(fd, rest, length - 6);
 }
 
 static void pass_on(int signal_number) {
