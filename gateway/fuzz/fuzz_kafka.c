@@ -3,7 +3,7 @@
  * nothing crashes, every byte of memory comes back, and a bystander is still served.
  *
  * The input is a script: one byte of what to do, and for bytes to be sent a length of two (little-endian) before them.
- *   0 a frame: its length prefix is put before the bytes   1 raw bytes   2 time passes   3 the store goes away or returns
+ *   0 a frame: its length prefix is put before the bytes   1 raw bytes   2 time passes   3 the store goes, or returns
  *   4 as 0, in pieces of one byte                          5 the peer stops sending
  */
 #include "gateway/tests/kafka_world.h"
