@@ -28,6 +28,8 @@ struct st_engine {
 
     struct st_load *loads; /* runs being read from the store */
     unsigned load_count;
+    struct kp_blob *load_slab; /* that runs are read into */
+    size_t load_slab_used;
     struct st_reader *readers;
     struct st_time_search *time_searches;
 

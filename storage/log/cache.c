@@ -6,6 +6,7 @@
 #include "storage/runtime/metrics.h"
 
 #define BUCKETS_LEAST 1024
+#define SLAB_LEAST ((size_t)1 << 20)
 
 void st_cache_init(struct st_cache *cache, size_t limit) {
     *cache = (struct st_cache){.limit = limit};
@@ -79,7 +80,11 @@ static void list_add(struct st_cache_list *list, struct st_cached_blob *owner) {
 }
 
 static void evict(struct st_cache *cache, struct st_cached_blob *owner) {
-    list_remove(list_of(cache, owner), owner);
+    struct st_cache_list *list = list_of(cache, owner);
+    list_remove(list, owner);
+    if (list->slab == owner) {
+        list->slab = NULL;
+    }
     while (owner->runs != NULL) {
         struct st_run *run = owner->runs;
         owner->runs = run->next_of_blob;
@@ -102,15 +107,22 @@ struct st_run *st_cache_find(struct st_cache *cache, uint64_t slot, uint32_t pos
     return run;
 }
 
-struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob *blob, size_t bytes, bool cold) {
+struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob *blob, bool cold) {
+    struct st_cache_list *list = cold ? &cache->cold : &cache->tail;
+    if (list->slab != NULL && list->slab->blob == blob) {
+        return list->slab;
+    }
     struct st_cached_blob *owner = calloc(1, sizeof *owner);
     if (owner == NULL) {
         return NULL;
     }
     owner->blob = kp_blob_ref(blob);
     owner->cold = cold;
-    owner->bytes = sizeof *owner + sizeof *blob + bytes;
-    list_add(list_of(cache, owner), owner);
+    owner->bytes = sizeof *owner + sizeof *blob + kp_blob_capacity(blob);
+    list_add(list, owner);
+    if (blob->size >= SLAB_LEAST) {
+        list->slab = owner;
+    }
     return owner;
 }
 
@@ -191,7 +203,6 @@ void st_cache_committed(struct st_engine *engine, struct st_flush *flush, uint64
     }
     uint8_t *data = in_object ? st_object_buffer_data(&engine->store->profile, &flush->object)
                               : (uint8_t *)(uintptr_t)entry.inline_bytes.ptr;
-    size_t object_size = st_object_buffer_size(&engine->store->profile, flush->object.used);
     struct st_cached_blob *owner = NULL;
     for (struct st_request *r = flush->first; r != NULL; r = r->next) {
         struct st_append_request *append = ST_OWNER(r, struct st_append_request, request);
@@ -205,8 +216,7 @@ void st_cache_committed(struct st_engine *engine, struct st_flush *flush, uint64
             continue; /* not the first batch of its row, or deleted by the same entry */
         }
         if (owner == NULL) {
-            owner = in_object ? st_cache_add_blob(&engine->cache, flush->object.blob, object_size, false)
-                              : st_cache_add_blob(&engine->cache, body, kp_blob_capacity(body), false);
+            owner = st_cache_add_blob(&engine->cache, in_object ? flush->object.blob : body, false);
         }
         if (owner == NULL || !st_run_patch(data + row->position, row)) {
             ST_LOG(store_damaged, "what=flush slot=%llu", (unsigned long long)slot);

@@ -19,7 +19,7 @@ struct st_cached_blob {
     struct kp_blob *blob;
     struct st_run *runs;
     bool cold;
-    size_t bytes; /* charged: the blob and its runs */
+    size_t bytes; /* charged: the memory of the blob and of its runs */
     struct st_cached_blob *newer, *older;
 };
 
@@ -33,6 +33,7 @@ struct st_run {
 
 struct st_cache_list {
     struct st_cached_blob *newest, *oldest;
+    struct st_cached_blob *slab; /* the last large one added: more of its runs may come */
     size_t bytes;
 };
 
@@ -47,8 +48,9 @@ void st_cache_init(struct st_cache *cache, size_t limit);
 void st_cache_release(struct st_cache *cache);
 /* The run of a row, or NULL. Makes it the newest. */
 struct st_run *st_cache_find(struct st_cache *cache, uint64_t slot, uint32_t position);
-/* Begins a blob of runs, of which `bytes` are charged (its part of a slab); the cache takes its own reference. */
-struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob *blob, size_t bytes, bool cold);
+/* The entry of a blob that runs lie in; the cache takes its own reference. A slab, whose runs come one after the other,
+ * has one entry: it is charged, and evicted, as a whole, so that what the cache counts is what memory holds. */
+struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob *blob, bool cold);
 /* Adds a run of patched bytes in that blob; an existing one stays. */
 void st_cache_add_run(struct st_cache *cache, struct st_cached_blob *owner, uint64_t slot, uint32_t position,
                       struct kp_slice bytes);

@@ -11,13 +11,16 @@
 #define LOADS_MOST 64
 #define PAGE_BYTES (512 * 1024)
 
+#define SLAB_BYTES ((size_t)4 << 20) /* runs are read into slabs: as object_buffer.h says, and of one size */
+
 struct st_load {
     struct st_engine *engine;
     struct st_load *next;
     struct st_row row;
     bool cold;
     struct st_load_wait *waits;
-    struct kp_blob *blob;
+    struct kp_blob *blob; /* a slab */
+    struct kp_slice bytes; /* the run's part of it */
     struct st_object_get get;
     struct st_journal_read read;
 };
@@ -50,29 +53,46 @@ static void get_done(struct st_object_get *op) {
     struct st_engine *engine = load->engine;
     st_engine_op_ended(engine);
     enum st_error error = op->error;
-    struct kp_slice bytes = kp_slice_of(load->blob->data, load->blob->size);
-    if (error == ST_OK && !st_run_patch(load->blob->data, &load->row)) {
+    if (error == ST_OK && !st_run_patch(load->get.into, &load->row)) {
         error = ST_DAMAGED;
     }
     if (error == ST_OK) {
-        struct st_cached_blob *owner = st_cache_add_blob(&engine->cache, load->blob, kp_blob_capacity(load->blob), load->cold);
+        struct st_cached_blob *owner = st_cache_add_blob(&engine->cache, load->blob, load->cold);
         if (owner != NULL) {
-            st_cache_add_run(&engine->cache, owner, load->row.slot, load->row.position, bytes);
+            st_cache_add_run(&engine->cache, owner, load->row.slot, load->row.position, load->bytes);
         }
     }
-    load_end(load, error, load->blob, bytes);
+    load_end(load, error, load->blob, load->bytes);
+}
+
+/* Cuts the room for a run from the slab that is being read into. False: out of memory. */
+static bool cut_slab(struct st_load *load) {
+    struct st_engine *engine = load->engine;
+    struct kp_blob *slab = engine->load_slab;
+    size_t len = load->row.len;
+    if (slab == NULL || slab->size - engine->load_slab_used < len) {
+        slab = kp_blob_new(len > SLAB_BYTES ? len : SLAB_BYTES);
+        if (slab == NULL) {
+            return false;
+        }
+        kp_blob_unref(engine->load_slab);
+        engine->load_slab = slab;
+        engine->load_slab_used = 0;
+    }
+    load->blob = kp_blob_ref(slab);
+    load->bytes = kp_slice_of(slab->data + engine->load_slab_used, len);
+    engine->load_slab_used += len;
+    return true;
 }
 
 static bool get_send(struct st_load *load, struct kp_slice object) {
-    load->blob = kp_blob_new(load->row.len);
-    if (load->blob == NULL || object.len >= ST_OBJECT_NAME_MAX) {
-        kp_blob_unref(load->blob);
+    if (object.len >= ST_OBJECT_NAME_MAX || !cut_slab(load)) {
         return false;
     }
     load->get = (struct st_object_get){
         .position = load->row.position,
         .len = load->row.len,
-        .into = load->blob->data,
+        .into = (uint8_t *)(uintptr_t)load->bytes.ptr,
         .done = get_done,
     };
     memcpy(load->get.name, object.ptr, object.len);
@@ -149,7 +169,7 @@ static void read_done(struct st_journal_read *op) {
     struct kp_blob *blob = NULL;
     struct entry_row *rows = error == ST_OK ? calloc(ENTRY_ROWS_MOST, sizeof *rows) : NULL;
     if (rows != NULL && op->count > 0) {
-        struct st_cached_blob *owner = st_cache_add_blob(&engine->cache, op->blob, kp_blob_capacity(op->blob), load->cold);
+        struct st_cached_blob *owner = st_cache_add_blob(&engine->cache, op->blob, load->cold);
         for (size_t i = 0; owner != NULL && i < op->count; i++) {
             cache_entry(engine, &op->entries[i], owner, rows);
         }
@@ -231,4 +251,6 @@ void st_loads_release(struct st_engine *engine) {
         }
         free(load);
     }
+    kp_blob_unref(engine->load_slab);
+    engine->load_slab = NULL;
 }
