@@ -173,7 +173,7 @@ static void read_done(struct st_journal_read *op) {
     }
     st_engine_store_answered(journal->engine);
     journal->read_failures = 0;
-    if (proven_lately(journal, op->date_ms) || ST_MUTANT(page_unproven)) {
+    if (proven_lately(journal, op->date_ms) || ST_MUTANT(page_unproven) || ST_MUTANT(gap_ignored)) {
         page_take(journal);
         return;
     }

@@ -2,9 +2,15 @@
 
 #define HOUR (3600 * ST_SECOND)
 
-/* Zero for about two thirds of the seeds. */
+/* Zero for half of the seeds, rare for a quarter, frequent for a quarter. */
 static uint32_t rate(struct st_dice *dice, uint32_t most) {
-    return st_dice_below(dice, 3) != 0 ? 0 : (uint32_t)st_dice_spread(dice, 200, most);
+    switch (st_dice_below(dice, 4)) {
+    case 0:
+        return (uint32_t)st_dice_spread(dice, most / 200 + 1, most / 10 + 2);
+    case 1:
+        return (uint32_t)st_dice_between(dice, most / 10, most);
+    }
+    return 0;
 }
 
 #define PICK(dice, ...)                                                                                                \
@@ -13,11 +19,11 @@ static uint32_t rate(struct st_dice *dice, uint32_t most) {
 static void draw_faults(struct st_dice *dice, struct sim_plan *plan) {
     for (unsigned i = 0; i < ST_SIM_CLASSES; i++) {
         struct st_sim_faults *faults = &plan->store.faults[i];
-        faults->refused = rate(dice, 200000);
+        faults->refused = rate(dice, 250000);
         faults->lost_request = rate(dice, 80000);
-        faults->lost_answer = rate(dice, 80000);
-        faults->failed = rate(dice, 200000);
-        faults->late = rate(dice, 60000);
+        faults->lost_answer = rate(dice, 120000);
+        faults->failed = rate(dice, 250000);
+        faults->late = rate(dice, 80000);
         faults->slow = rate(dice, 100000);
         faults->latency_least_ns = st_dice_spread(dice, ST_MS / 20, 2 * ST_MS);
         faults->latency_most_ns = faults->latency_least_ns * st_dice_between(dice, 2, 20);
@@ -57,6 +63,24 @@ static void draw_engine(struct st_dice *dice, struct sim_plan *plan) {
     plan->engine.trim_grace_ms = plan->store.trim_grace_ms;
 }
 
+/* A third of the seeds are about who slept while the journal was trimmed: nothing inline holds back the trim, checkpoints
+ * are frequent, nights outlast the grace, and a put looks only at its own slot. */
+static void draw_sleepers(struct st_dice *dice, struct sim_plan *plan) {
+    if (st_dice_below(dice, 3) != 0) {
+        return;
+    }
+    plan->nodes = (unsigned)st_dice_between(dice, 2, SIM_NODES_MAX);
+    plan->periods = 4;
+    plan->period_ns = st_dice_between(dice, 1, 4) * ST_SECOND;
+    plan->night_ns = PICK(dice, 2 * HOUR, 3 * HOUR);
+    plan->frozen_by_night = true;
+    plan->think_most_ns = st_dice_spread(dice, 2 * ST_MS, 30 * ST_MS);
+    plan->store.profile.inline_limit = 0;
+    plan->store.trim_grace_ms = plan->engine.trim_grace_ms = 100 * 60 * 1000;
+    plan->store.guarded = st_dice_below(dice, 4) == 0;
+    plan->engine.checkpoint_entries = (uint32_t)PICK(dice, 3, 8, 20);
+}
+
 static void draw_topics(struct st_dice *dice, struct sim_plan *plan) {
     plan->names = (unsigned)st_dice_between(dice, 1, SIM_NAMES_MAX);
     for (unsigned i = 0; i < plan->names; i++) {
@@ -81,11 +105,11 @@ struct sim_plan sim_plan_draw(uint64_t seed) {
         .pause_most_ns = st_dice_spread(&dice, 10 * ST_MS, 10 * ST_SECOND),
         .clocks_off = st_dice_below(&dice, 2) == 0,
         .outages = st_dice_below(&dice, 4) == 0 ? 1 : 0,
-        .periods = (unsigned)st_dice_between(&dice, 1, 3),
+        .periods = (unsigned)st_dice_between(&dice, 1, 4),
         .period_ns = st_dice_between(&dice, 2, 6) * ST_SECOND,
         .night_ns = PICK(&dice, HOUR / 2, 2 * HOUR, 3 * HOUR),
         .frozen_by_night = st_dice_below(&dice, 3) != 0,
-        .batches = (unsigned)st_dice_between(&dice, 8, 40),
+        .batches = (unsigned)st_dice_between(&dice, 8, 80),
         .think_most_ns = st_dice_spread(&dice, 2 * ST_MS, 300 * ST_MS),
         .record_most = (uint32_t)st_dice_spread(&dice, 40, 3000),
         .timeout_least_ns = 200 * ST_MS,
@@ -94,6 +118,7 @@ struct sim_plan sim_plan_draw(uint64_t seed) {
     draw_store(&dice, &plan);
     draw_engine(&dice, &plan);
     draw_topics(&dice, &plan);
+    draw_sleepers(&dice, &plan);
     return plan;
 }
 

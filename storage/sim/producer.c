@@ -387,9 +387,11 @@ static void producer_tick(struct st_sim_event *event) {
     if (producer->client.world->phase >= SIM_AUDIT || producer->syncing || (!busy(producer) && !unfinished)) {
         return;
     }
-    /* Now and then a client loses its connection, or its patience. */
+    /* Now and then a client loses its connection, or gives up what is under way. */
     if (st_dice_below(&producer->client.dice, 60) == 0) {
         disconnect(producer);
+    } else if (st_dice_below(&producer->client.dice, 150) == 0) {
+        give_up(producer);
     }
     if (connect(producer) && !st_append_congested(producer->node->engine)) {
         if (producer->kind == IDEMPOTENT) {
@@ -404,6 +406,9 @@ static void producer_tick(struct st_sim_event *event) {
 static void producer_morning(struct sim_client *client) {
     struct producer *producer = producer_of(client);
     producer->left = st_dice_between(&client->dice, 1, 2 * (int64_t)client->world->plan.batches);
+    if (st_dice_below(&client->dice, 3) == 0) {
+        give_up(producer); /* what a frozen process still has is of an older epoch when it wakes */
+    }
     sim_client_tick(client, st_dice_spread(&client->dice, 1000, 200 * ST_MS));
 }
 

@@ -35,6 +35,7 @@ struct reader {
     struct st_find_time find;
     int64_t find_floor; /* records acknowledged below this were there when the search began */
     int64_t wanted_ms;
+    uint64_t rambling; /* goes elsewhere after about so many reads */
 };
 
 static void step_read(struct reader *reader, enum step step);
@@ -126,7 +127,7 @@ static void wait_for_more(struct reader *reader) {
 
 static void move_on(struct reader *reader, bool got) {
     struct st_dice *dice = &reader->client.dice;
-    if (st_dice_below(dice, 25) == 0) {
+    if (st_dice_below(dice, reader->rambling) == 0) {
         reader->topic = NULL; /* elsewhere */
     }
     if (st_dice_below(dice, 30) == 0) {
@@ -354,6 +355,7 @@ void sim_reader_new(struct sim_world *world, unsigned number) {
         abort();
     }
     sim_client_start(world, &reader->client, "reader", number);
+    reader->rambling = (uint64_t)st_dice_spread(&reader->client.dice, 1, 40);
     reader->client.tick.fn = reader_tick;
     reader->client.morning = reader_morning;
     reader->client.idle = reader_idle;

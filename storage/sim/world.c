@@ -296,12 +296,17 @@ static void outage_due(struct st_sim_event *event) {
     }
 }
 
-/* Shortly before the night a process is frozen with whatever it has under way, and wakes in the morning. */
+/* Shortly before the night some processes, not all, are frozen with whatever they have under way. They wake in the
+ * morning. */
 static void nightfall_due(struct st_sim_event *event) {
     struct sim_world *world = ST_OWNER(event, struct sim_world, nightfall);
-    struct sim_node *node = &world->nodes[st_dice_below(&world->dice, world->plan.nodes)];
-    st_sim_cancel(&world->clock, &node->death);
-    freeze(node, world->plan.night_ns + st_dice_spread(&world->dice, ST_MS, 2 * ST_SECOND));
+    unsigned first = (unsigned)st_dice_below(&world->dice, world->plan.nodes);
+    unsigned count = (unsigned)st_dice_below(&world->dice, world->plan.nodes);
+    for (unsigned i = 0; i < (count > 0 ? count : 1); i++) {
+        struct sim_node *node = &world->nodes[(first + i) % world->plan.nodes];
+        st_sim_cancel(&world->clock, &node->death);
+        freeze(node, world->plan.night_ns + st_dice_spread(&world->dice, ST_MS, 2 * ST_SECOND));
+    }
 }
 
 static void enter(struct sim_world *world, enum sim_phase phase, int64_t lasts_ns) {
