@@ -1,7 +1,8 @@
 /*
  * Buffers from 4 KiB to 64 MiB come in four sizes per power of two (so that at most a fifth is wasted) and return to a
- * list per size; a list's links lie in the buffers themselves. Kept memory is bounded over all sizes: what would pass
- * the bound is freed at once. Larger requests go to the allocator; smaller ones lie behind their struct. Under
+ * list per size; a list's links lie in the buffers themselves. Kept memory is bounded over all sizes: at the bound, spares
+ * of other sizes go first, because what was just in use is what will be asked for again (a gateway that took in large
+ * frames and now serves readers would otherwise keep frames for ever and map every block anew). Larger requests go to the allocator; smaller ones lie behind their struct. Under
  * AddressSanitizer a kept buffer is poisoned, and so is what lies behind the requested size, so that the pool does not
  * hide a use after free.
  */
@@ -41,7 +42,7 @@ static struct {
     struct spare *lists[CLASSES];
     size_t limit;
     struct kp_blob_stats stats;
-} pool = {.limit = (size_t)32 << 20};
+} pool = {.limit = (size_t)64 << 20};
 
 /* Size class + 1 of a request, 0 for one that is not pooled. Class 4k + q holds (4 + q) / 4 * 2^(k + 12) bytes. */
 static uint32_t class_of(size_t size) {
@@ -108,11 +109,30 @@ static uint8_t *data_new(uint32_t pooled, size_t size) {
     return data;
 }
 
+/* Frees spares of other classes, each in its turn, until `capacity` bytes of this one fit. False when they can not. */
+static bool make_room(size_t capacity, uint32_t pooled) {
+    static uint32_t turn;
+    uint32_t empty = capacity > pool.limit ? CLASSES : 0;
+    while (pool.stats.pooled_bytes + capacity > pool.limit && empty < CLASSES) {
+        turn = (turn + 1) % CLASSES;
+        struct spare *spare = turn != pooled - 1 ? pool.lists[turn] : NULL;
+        empty = spare != NULL ? 0 : empty + 1;
+        if (spare != NULL) {
+            size_t freed = capacity_of(turn + 1, 0);
+            pool.lists[turn] = spare->next;
+            pool.stats.pooled_bytes -= freed;
+            ASAN_UNPOISON_MEMORY_REGION(spare, freed);
+            memory_free(spare, freed);
+        }
+    }
+    return pool.stats.pooled_bytes + capacity <= pool.limit;
+}
+
 static void data_free(uint8_t *data, uint32_t pooled, size_t size) {
     size_t capacity = capacity_of(pooled, size);
     pool.stats.live_bytes -= capacity;
     ASAN_UNPOISON_MEMORY_REGION(data, capacity);
-    if (pooled == 0 || pool.stats.pooled_bytes + capacity > pool.limit) {
+    if (pooled == 0 || !make_room(capacity, pooled)) {
         memory_free(data, capacity);
         return;
     }

@@ -207,6 +207,32 @@ static void what_the_pool_keeps_is_bounded(void **state) {
     kp_blob_pool_limit(32 << 20);
 }
 
+static void a_size_in_use_pushes_out_of_the_pool_what_is_not(void **state) {
+    (void)state;
+    kp_blob_pool_limit(0);
+    kp_blob_pool_limit(4 << 20);
+    struct kp_blob *old[4], *now[4];
+    for (int i = 0; i < 4; i++) {
+        old[i] = kp_blob_new(1 << 20);
+    }
+    for (int i = 0; i < 4; i++) {
+        kp_blob_unref(old[i]);
+    }
+    assert_int_equal(kp_blob_stats().pooled_bytes, 4 << 20);
+    for (int i = 0; i < 4; i++) {
+        now[i] = kp_blob_new(1 << 18);
+    }
+    const uint8_t *last = now[3]->data;
+    for (int i = 0; i < 4; i++) {
+        kp_blob_unref(now[i]);
+    }
+    assert_true(kp_blob_stats().pooled_bytes <= 4 << 20);
+    struct kp_blob *again = kp_blob_new(1 << 18);
+    assert_ptr_equal(again->data, last); /* it was kept, at the cost of a larger one */
+    kp_blob_unref(again);
+    kp_blob_pool_limit(32 << 20);
+}
+
 static void blobs_of_every_size_can_be_written_to_their_end(void **state) {
     (void)state;
     static const size_t sizes[] = {0, 1, 4095, 4096, 4097, 65536, 65537, (1 << 26) + 1};
@@ -416,6 +442,7 @@ int main(void) {
         cmocka_unit_test(growing_keeps_the_used_bytes_and_counts_what_it_copies),
         cmocka_unit_test(a_buffer_wastes_at_most_a_quarter_of_what_was_asked),
         cmocka_unit_test(what_the_pool_keeps_is_bounded),
+        cmocka_unit_test(a_size_in_use_pushes_out_of_the_pool_what_is_not),
         cmocka_unit_test(blobs_of_every_size_can_be_written_to_their_end),
         cmocka_unit_test(an_arena_gives_zeroed_aligned_memory_up_to_its_cap),
         cmocka_unit_test(an_arena_refuses_sizes_that_overflow),
