@@ -42,7 +42,7 @@ static struct {
     struct spare *lists[CLASSES];
     size_t limit;
     struct kp_blob_stats stats;
-} pool = {.limit = (size_t)64 << 20};
+} pool = {.limit = (size_t)48 << 20};
 
 /* Size class + 1 of a request, 0 for one that is not pooled. Class 4k + q holds (4 + q) / 4 * 2^(k + 12) bytes. */
 static uint32_t class_of(size_t size) {

@@ -42,7 +42,7 @@ struct kp_blob_stats {
     uint64_t live_bytes, pooled_bytes, grow_copied_bytes;
 };
 struct kp_blob_stats kp_blob_stats(void);
-/* Upper bound of memory kept for reuse; the default is 32 MiB. */
+/* Upper bound of memory kept for reuse; the default is 48 MiB. */
 void kp_blob_pool_limit(size_t bytes);
 
 #endif
