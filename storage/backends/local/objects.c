@@ -75,44 +75,22 @@ void st_local_object_put(struct st_store *store, struct st_object_put *op) {
 /* ---- get: through the page cache, which serves the second reader, and whose reading ahead halves the CPU. The kernel
  * drops what it read ahead of a write that goes past the page cache, before that write returns. ---- */
 
-/* Opens what holds the object and finds its header at *at. ST_OK, or why not; then the file is closed. */
-static enum st_error open_object(const struct st_fs *fs, int directory, const char *name, int *fd, uint64_t *at,
+/* Reads the header at `at` and checks that it is of this object. */
+static enum st_error read_header(const struct st_fs *fs, int fd, uint64_t at, const char *name,
                                  struct st_object_header *header) {
-    struct st_extent_place place;
-    const char *path = name;
-    *at = 0;
-    if (st_extent_name_parse(name, &place)) {
-        path = place.path;
-        *at = place.at;
-    } else if (!st_object_file_name_valid(name)) {
-        return ST_ABSENT;
-    }
-    *fd = fs->open(directory, path, O_RDONLY, 0);
-    if (*fd < 0) {
-        return errno == ENOENT ? ST_ABSENT : ST_REFUSED;
-    }
     uint8_t block[ST_HEADER_SIZE];
     enum st_error result;
-    switch (st_fs_read(fs, *fd, block, sizeof block, *at)) {
+    switch (st_fs_read(fs, fd, block, sizeof block, at)) {
     case 0:
         result = st_object_header_read(block, header);
-        break;
+        return result == ST_OK && strcmp(header->name, name) != 0 ? ST_DAMAGED : result;
     case ENODATA:
-        result = ST_ABSENT; /* beyond what the extent was cut to */
-        break;
+        return ST_ABSENT; /* beyond what the extent was cut to */
     case EIO:
-        result = ST_DAMAGED;
-        break;
+        return ST_DAMAGED;
     default:
-        result = ST_REFUSED;
+        return ST_REFUSED;
     }
-    if (result == ST_OK && strcmp(header->name, name) != 0) {
-        result = ST_DAMAGED;
-    }
-    if (result != ST_OK) {
-        close(*fd);
-    }
-    return result;
 }
 
 static enum st_error read_data(const struct st_fs *fs, int fd, uint64_t at, uint8_t *into, size_t len) {
@@ -120,19 +98,38 @@ static enum st_error read_data(const struct st_fs *fs, int fd, uint64_t at, uint
     return error == 0 ? ST_OK : error == ENODATA || error == EIO ? ST_DAMAGED : ST_REFUSED;
 }
 
+/* The range of an object whose header lies at `at`. */
+static enum st_error read_range(const struct st_fs *fs, int header_fd, int data_fd, uint64_t at,
+                                const struct st_object_get *op) {
+    struct st_object_header header;
+    enum st_error result = read_header(fs, header_fd, at, op->name, &header);
+    if (result == ST_OK && (op->position > header.len || op->len > header.len - op->position)) {
+        result = ST_DAMAGED;
+    }
+    return result != ST_OK ? result : read_data(fs, data_fd, at + ST_HEADER_SIZE + op->position, op->into, op->len);
+}
+
 static void get_run(struct st_local *local, void *arg) {
     struct st_object_get *op = arg;
-    struct st_object_header header;
-    uint64_t at;
-    int fd;
-    op->error = open_object(local->fs, local->directory, op->name, &fd, &at, &header);
-    if (op->error == ST_OK) {
-        if (op->position > header.len || op->len > header.len - op->position) {
-            op->error = ST_DAMAGED;
+    struct st_extent_place place;
+    if (st_extent_name_parse(op->name, &place)) {
+        struct st_extent_file *file = st_extent_files_take(&local->extent_files, place.path);
+        if (file == NULL) {
+            op->error = errno == ENOENT ? ST_ABSENT : ST_REFUSED;
         } else {
-            op->error = read_data(local->fs, fd, at + ST_HEADER_SIZE + op->position, op->into, op->len);
+            op->error = read_range(local->fs, file->header_fd, file->data_fd, place.at, op);
+            st_extent_files_give(&local->extent_files, file);
         }
-        close(fd);
+    } else if (!st_object_file_name_valid(op->name)) {
+        op->error = ST_ABSENT;
+    } else {
+        int fd = local->fs->open(local->directory, op->name, O_RDONLY, 0);
+        if (fd < 0) {
+            op->error = errno == ENOENT ? ST_ABSENT : ST_REFUSED;
+        } else {
+            op->error = read_range(local->fs, fd, fd, 0, op);
+            close(fd);
+        }
     }
     op->date_ms = st_local_date_ms();
 }
@@ -276,30 +273,40 @@ void st_local_object_list(struct st_store *store, struct st_object_list *op) {
 
 /* ---- check ---- */
 
-enum st_error st_store_local_verify(const char *directory, const char *name) {
+static enum st_error verify_data(int fd, uint64_t at, const struct st_object_header *header) {
     static const size_t step = 1 << 20;
-    struct st_object_header header;
-    uint64_t at, done = 0;
-    int fd, folder = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     uint8_t *bytes = malloc(step);
     uint32_t crc = 0;
-    enum st_error result = ST_REFUSED;
-    if (folder >= 0 && bytes != NULL) {
-        result = open_object(&st_fs_posix, folder, name, &fd, &at, &header);
-    }
-    if (result == ST_OK) {
-        while (done < header.len && result == ST_OK) {
-            size_t len = header.len - done < step ? (size_t)(header.len - done) : step;
-            result = read_data(&st_fs_posix, fd, at + ST_HEADER_SIZE + done, bytes, len);
-            crc = kp_crc32c(crc, bytes, len);
-            done += len;
-        }
-        close(fd);
-        result = result == ST_OK && crc != header.crc ? ST_DAMAGED : result;
-    }
-    if (folder >= 0) {
-        close(folder);
+    enum st_error result = bytes != NULL ? ST_OK : ST_REFUSED;
+    for (uint64_t done = 0; done < header->len && result == ST_OK;) {
+        size_t len = header->len - done < step ? (size_t)(header->len - done) : step;
+        result = read_data(&st_fs_posix, fd, at + done, bytes, len);
+        crc = result == ST_OK ? kp_crc32c(crc, bytes, len) : crc;
+        done += len;
     }
     free(bytes);
+    return result == ST_OK && crc != header->crc ? ST_DAMAGED : result;
+}
+
+enum st_error st_store_local_verify(const char *directory, const char *name) {
+    struct st_object_header header;
+    struct st_extent_place place = {.at = 0};
+    bool in_extent = st_extent_name_parse(name, &place);
+    if (!in_extent && !st_object_file_name_valid(name)) {
+        return ST_ABSENT;
+    }
+    int folder = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) {
+        return ST_REFUSED;
+    }
+    int fd = openat(folder, in_extent ? place.path : name, O_RDONLY | O_CLOEXEC);
+    enum st_error result = fd < 0 ? (errno == ENOENT ? ST_ABSENT : ST_REFUSED) : ST_OK;
+    uint64_t at = in_extent ? place.at : 0;
+    if (fd >= 0) {
+        result = read_header(&st_fs_posix, fd, at, name, &header);
+        result = result == ST_OK ? verify_data(fd, at + ST_HEADER_SIZE, &header) : result;
+        close(fd);
+    }
+    close(folder);
     return result;
 }
