@@ -2,7 +2,12 @@
 import os
 import sys
 
-import kafka
+try:
+    import kafka
+except ModuleNotFoundError:  # the six that 2.0.2 carries is too old for Python 3.12, as in Ubuntu 24.04
+    import six
+    sys.modules["kafka.vendor.six.moves"] = six.moves
+    import kafka
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 
