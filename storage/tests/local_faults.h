@@ -63,7 +63,8 @@ static inline enum fault_kind fault_at(enum fault_call call) {
         return FAULT_NONE;
     }
     int left = atomic_fetch_sub(&fault_countdown, 1) - 1;
-    return left == 0 || (left < 0 && atomic_load(&fault_lasting)) ? (enum fault_kind)atomic_load(&fault_kind) : FAULT_NONE;
+    bool now = left == 0 || (left < 0 && atomic_load(&fault_lasting));
+    return now ? (enum fault_kind)atomic_load(&fault_kind) : FAULT_NONE;
 }
 
 /* True when the call must fail; does not come back when the process is to stop. */

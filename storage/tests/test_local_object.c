@@ -1,5 +1,5 @@
-/* Objects of the local store when the disk is full, a sync fails, bytes are torn or flipped, or the process stops in any
- * file call; and how their room is given back. */
+/* Objects of the local store when the disk is full, a sync fails, bytes are torn or flipped, or the process stops in
+ * any file call; and how their room is given back. */
 #include "storage/tests/local_faults.h"
 #include "storage/tests/local_fixture.h"
 

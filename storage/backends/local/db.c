@@ -31,8 +31,8 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS entry (id INTEGER PRIMARY KEY, made_ms INTEGER NOT NULL, writer BLOB NOT NULL,"
     " body BLOB NOT NULL);"
     "CREATE TABLE IF NOT EXISTS journal (number INTEGER PRIMARY KEY, journal INTEGER NOT NULL UNIQUE,"
-    " checkpoint_slot INTEGER NOT NULL DEFAULT 0, checkpoint_name TEXT, checkpoint_size INTEGER, checkpoint_made_ms INTEGER,"
-    " trimmed_below INTEGER NOT NULL DEFAULT 0);"
+    " checkpoint_slot INTEGER NOT NULL DEFAULT 0, checkpoint_name TEXT, checkpoint_size INTEGER,"
+    " checkpoint_made_ms INTEGER, trimmed_below INTEGER NOT NULL DEFAULT 0);"
     "CREATE TABLE IF NOT EXISTS lease (holder TEXT PRIMARY KEY, body BLOB NOT NULL, renewed_ms INTEGER NOT NULL)"
     " WITHOUT ROWID;"
     "PRAGMA application_id = 1397967921;"
@@ -94,7 +94,8 @@ static void describe(struct st_db *db, int rc, char *message, size_t size) {
         snprintf(message, size, "%s is damaged: %s.", db->path, sqlite3_errstr(rc));
     } else {
         int cause = db->handle != NULL ? sqlite3_system_errno(db->handle) : 0;
-        snprintf(message, size, "%s cannot be opened: %s.", db->path, cause != 0 ? strerror(cause) : sqlite3_errstr(rc));
+        snprintf(message, size, "%s cannot be opened: %s.", db->path,
+                 cause != 0 ? strerror(cause) : sqlite3_errstr(rc));
     }
 }
 

@@ -4,7 +4,6 @@
 #include "storage/backends/local/writer.h"
 #include "storage/runtime/loop_libevent.h"
 
-#include <event2/event.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -15,19 +14,18 @@
 
 struct st_watch {
     int fd;
-    struct event *event;
+    struct st_fd_watch *readable;
     char own[17]; /* name of our own file, whose events are no news */
     void (*heard)(void *arg);
     void *arg;
 };
 
-static void readable(evutil_socket_t fd, short what, void *arg) {
+static void readable(void *arg) {
     struct st_watch *watch = arg;
     bool news = false;
     _Alignas(struct inotify_event) char buffer[4096];
-    (void)what;
     ssize_t got;
-    while ((got = read(fd, buffer, sizeof buffer)) > 0) {
+    while ((got = read(watch->fd, buffer, sizeof buffer)) > 0) {
         const struct inotify_event *event;
         for (char *at = buffer; at < buffer + got; at += sizeof *event + event->len) {
             event = (const struct inotify_event *)(const void *)at;
@@ -53,9 +51,9 @@ struct st_watch *st_watch_new(struct st_loop *loop, const char *directory, uint6
     watch->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (watch->fd >= 0 && snprintf(path, sizeof path, "%s/" ST_WRITERS, directory) < (int)sizeof path &&
         inotify_add_watch(watch->fd, path, IN_ACCESS) >= 0) {
-        watch->event = event_new(st_loop_base(loop), watch->fd, EV_READ | EV_PERSIST, readable, watch);
+        watch->readable = st_fd_watch_start(loop, watch->fd, readable, watch);
     }
-    if (watch->event == NULL || event_add(watch->event, NULL) != 0) {
+    if (watch->readable == NULL) {
         st_watch_free(watch);
         return NULL;
     }
@@ -66,8 +64,8 @@ void st_watch_free(struct st_watch *watch) {
     if (watch == NULL) {
         return;
     }
-    if (watch->event != NULL) {
-        event_free(watch->event);
+    if (watch->readable != NULL) {
+        st_fd_watch_stop(watch->readable);
     }
     if (watch->fd >= 0) {
         close(watch->fd);

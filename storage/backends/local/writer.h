@@ -1,9 +1,10 @@
 /*
  * A process on the store: writers/WWWWWWWWWWWWWWWW, W its random 64-bit id. The file serves three ends.
  *
- *   life   the process holds flock(LOCK_EX) on it while it lives, a kill included; who gets that lock knows that it is gone
- *   debt   it stays behind as a reminder that the process may have left preallocated room, empty extents and temporary
- *          files; the next process that opens the store sweeps these and then removes it
+ *   life   the process holds flock(LOCK_EX) on it until it ends, however it ends; who gets that lock knows that it is
+ *          gone
+ *   debt   it stays behind as a reminder that the process may have left preallocated room, empty extents and
+ *          temporary files; the next process that opens the store sweeps these and then removes it
  *   bell   reading its one byte after a commit tells all who watch the directory (watch.h)
  *
  * The file holds one newline.
