@@ -5,7 +5,11 @@
  * The budget (queued.max.request.bytes) is charged with the room that a frame takes, from its first byte until its
  * exchange is over. A connection that finds no room is not closed but stops being read: its client's socket fills up,
  * which is how TCP says "wait". Frames half arrived could then wait for each other for ever, so one connection at a
- * time may overdraw: the memory bound is the budget plus one frame of the largest size allowed.
+ * time may overdraw: the memory bound is the budget plus one frame of the largest size allowed. What a request takes
+ * besides, decoded and on its way to an answer, is counted too, but never refused.
+ *
+ * While there is any connection the fold is synced once a second, which bounds for how long what another gateway has
+ * changed (a topic deleted, a configuration) is not known here.
  */
 #ifndef GW_KAFKA_DOOR_H
 #define GW_KAFKA_DOOR_H
@@ -23,7 +27,13 @@ struct gw_kafka {
     size_t answer_bytes;             /* in answers that clients have not taken yet, about */
     bool relief_asked;               /* st_append_on_relief was called and has not come back */
     struct st_task wake;
+    struct st_timer refresh;
+    struct st_sync sync;
+    bool syncing;
 };
+
+/* The first connection has come. */
+void gw_door_begin_refresh(struct gw_kafka *door);
 
 /* False: no room now; the link waits in line and is resumed when there may be some. */
 bool gw_door_charge(struct gw_kafka *door, struct gw_link *link, size_t bytes);

@@ -140,20 +140,23 @@ void gw_exchange_sync(struct gw_exchange *x, void (*then)(struct gw_exchange *x,
     st_sync(x->gateway->engine, &x->sync);
 }
 
-void *gw_exchange_room(struct gw_exchange *x, size_t count, size_t size) {
-    void *memory = kp_arena_array(&x->room, count, size);
+/* Memory from x->room, which held `before` bytes until now: counts it, or fails the exchange. */
+static void *taken(struct gw_exchange *x, size_t before, void *memory) {
+    gw_exchange_charge(x, x->room.used - before);
     if (memory == NULL) {
         gw_exchange_fail(x, NULL);
     }
     return memory;
 }
 
+void *gw_exchange_room(struct gw_exchange *x, size_t count, size_t size) {
+    size_t before = x->room.used;
+    return taken(x, before, kp_arena_array(&x->room, count, size));
+}
+
 void *gw_exchange_items(struct gw_exchange *x, const struct kp_struct *type, int32_t count) {
-    void *items = kp_array_new(type, &x->room, count);
-    if (items == NULL) {
-        gw_exchange_fail(x, NULL);
-    }
-    return items;
+    size_t before = x->room.used;
+    return taken(x, before, kp_array_new(type, &x->room, count));
 }
 
 struct kp_slice gw_exchange_text(struct gw_exchange *x, const char *format, ...) {

@@ -46,7 +46,7 @@ struct gw_exchange {
 
 /* Takes over the reference to the frame. NULL: memory is out, the reference is dropped, nothing is charged. */
 struct gw_exchange *gw_exchange_new(struct gw_link *link, struct kp_blob *frame, size_t charged);
-/* Charges what was decoded beside the frame; it is refunded with it. */
+/* Charges what is held besides the frame; it is refunded with it. */
 void gw_exchange_charge(struct gw_exchange *x, size_t bytes);
 /* Frees it when it is answered and not held. Called by the link when its answer has left, or can not leave. */
 void gw_exchange_release(struct gw_exchange *x);

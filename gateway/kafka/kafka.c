@@ -106,6 +106,34 @@ bool gw_door_may_begin(struct gw_kafka *door, struct gw_link *link) {
     return false;
 }
 
+/* ---- freshness ---- */
+
+#define REFRESH_NS ST_SECOND
+
+static void refreshed(struct st_sync *sync) {
+    struct gw_kafka *door = ST_OWNER(sync, struct gw_kafka, sync);
+    door->syncing = false; /* an unreadable store shows where somebody asks for something */
+}
+
+static void refresh_due(struct st_timer *timer) {
+    struct gw_kafka *door = ST_OWNER(timer, struct gw_kafka, refresh);
+    if (door->links == NULL || door->gateway->draining) {
+        return; /* the next connection, if any, begins anew */
+    }
+    if (!door->syncing) {
+        door->syncing = true;
+        door->sync = (struct st_sync){.done = refreshed};
+        st_sync(door->gateway->engine, &door->sync);
+    }
+    st_timer_start(door->gateway->loop, &door->refresh, REFRESH_NS);
+}
+
+void gw_door_begin_refresh(struct gw_kafka *door) {
+    if (door->refresh.heap_index == 0) {
+        st_timer_start(door->gateway->loop, &door->refresh, REFRESH_NS);
+    }
+}
+
 /* ---- the door ---- */
 
 static struct gw_kafka *door_of(struct gateway *gateway) {
@@ -115,6 +143,7 @@ static struct gw_kafka *door_of(struct gateway *gateway) {
             door->gateway = gateway;
             door->last = &door->waiting;
             door->wake.fn = wake_line;
+            door->refresh.fn = refresh_due;
         }
         gateway->kafka = door;
     }
@@ -140,6 +169,7 @@ void gw_kafka_drain(struct gateway *gateway) {
 void gw_kafka_free(struct gateway *gateway) {
     if (gateway->kafka != NULL) {
         st_defer_cancel(gateway->loop, &gateway->kafka->wake);
+        st_timer_stop(gateway->loop, &gateway->kafka->refresh);
         free(gateway->kafka);
         gateway->kafka = NULL;
     }

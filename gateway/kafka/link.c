@@ -333,6 +333,7 @@ bool gw_link_open(struct gw_kafka *door, struct gw_conn *conn) {
         link->next->previous = link;
     }
     door->links = link;
+    gw_door_begin_refresh(door);
     conn->ops = &ops;
     conn->owner = link;
     gw_conn_send_timeout(conn, door->gateway->config->send_timeout_ms * ST_MS);

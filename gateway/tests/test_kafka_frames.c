@@ -317,6 +317,21 @@ static void draining_answers_what_is_under_way_and_finishes(void **state) {
     client_free(busy);
 }
 
+static void one_sync_a_second_shows_what_other_gateways_have_changed(void **state) {
+    struct door *door = *state;
+    uint64_t before = st_metrics.journal_reads_total;
+    door_run(door, 10 * ST_SECOND);
+    assert_int_equal(st_metrics.journal_reads_total, before); /* nobody is connected */
+    struct client *client = client_new(door);
+    door_run(door, 10 * ST_SECOND);
+    assert_in_range(st_metrics.journal_reads_total - before, 9, 11);
+    client_free(client);
+    door_run(door, 2 * ST_SECOND);
+    before = st_metrics.journal_reads_total;
+    door_run(door, 10 * ST_SECOND);
+    assert_int_equal(st_metrics.journal_reads_total, before);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_frame_may_arrive_byte_by_byte, setup, teardown),
@@ -336,6 +351,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(who_hangs_up_leaves_nothing_behind, setup, teardown),
         cmocka_unit_test_setup_teardown(who_only_stops_sending_gets_his_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(draining_answers_what_is_under_way_and_finishes, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_sync_a_second_shows_what_other_gateways_have_changed, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
