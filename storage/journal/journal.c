@@ -111,6 +111,7 @@ static void read_failed(struct st_journal *journal) {
         st_timer_start(journal->engine->loop, &journal->read_retry, backoff_ns(journal, journal->read_failures));
     }
     sync_end(journal, ST_UNREADABLE);
+    put_step(journal); /* a commit that waited for a reload goes on with the fold as it is */
 }
 
 static void page_drop(struct st_journal *journal) {

@@ -241,6 +241,12 @@ void st_append_recheck_held(struct st_engine *engine) {
                 again = true;
                 break;
             }
+            if (r->hold_failed) {
+                hold_end(engine, r);
+                request_over(&r->request, ST_REFUSED);
+                again = true;
+                break;
+            }
         }
     }
     hold_timer_set(engine);
@@ -248,7 +254,7 @@ void st_append_recheck_held(struct st_engine *engine) {
 
 void st_append_release_held(struct st_engine *engine) {
     for (struct st_append_request *r = engine->held; r != NULL; r = r->held_next) {
-        r->hold_over = true;
+        r->hold_failed = true;
     }
     st_append_recheck_held(engine);
 }
@@ -257,14 +263,37 @@ static void hold_due(struct st_timer *timer) {
     struct st_engine *engine = ST_OWNER(timer, struct st_engine, hold_timer);
     int64_t now = st_now_ns(engine->loop);
     for (struct st_append_request *r = engine->held; r != NULL; r = r->held_next) {
-        r->hold_over |= r->held_until_ns <= now;
+        bool due = r->held_until_ns <= now, may_say_no = r->synced || ST_MUTANT(no_without_sync);
+        r->hold_over |= due && may_say_no;
+        r->hold_failed |= due && !may_say_no;
     }
     st_append_recheck_held(engine);
 }
 
+static void hold_synced(struct st_sync *sync);
+
+static void hold_sync_start(struct st_engine *engine) {
+    for (struct st_append_request *r = engine->held; r != NULL; r = r->held_next) {
+        r->sync_sent = true;
+    }
+    engine->hold_syncing = true;
+    engine->hold_sync.done = hold_synced;
+    st_journal_sync(&engine->journal, &engine->hold_sync);
+}
+
+/* "Out of order" is a No: only who was held before a sync that came back may be told it. */
 static void hold_synced(struct st_sync *sync) {
     struct st_engine *engine = ST_OWNER(sync, struct st_engine, hold_sync);
+    bool others = false;
     engine->hold_syncing = false;
+    for (struct st_append_request *r = engine->held; r != NULL; r = r->held_next) {
+        r->synced |= r->sync_sent && sync->error == ST_OK;
+        others |= !r->sync_sent;
+        r->sync_sent = false;
+    }
+    if (others && sync->error == ST_OK) {
+        hold_sync_start(engine);
+    }
     st_append_recheck_held(engine);
 }
 
@@ -284,10 +313,8 @@ void st_append_hold(struct st_engine *engine, struct st_append_request *request)
     if (request->held_until_ns == 0) {
         request->held_until_ns = st_now_ns(engine->loop) + ST_HOLD_NS;
     }
-    if (!engine->hold_syncing) {
-        engine->hold_syncing = true;
-        engine->hold_sync.done = hold_synced;
-        st_journal_sync(&engine->journal, &engine->hold_sync);
+    if (!engine->hold_syncing && !ST_MUTANT(no_without_sync)) {
+        hold_sync_start(engine);
     }
     hold_timer_set(engine);
 }

@@ -56,6 +56,8 @@ struct st_append_request {
     int32_t first_sequence;
     bool stored;                /* the entry being put names its bytes */
     bool hold_over;             /* it was held long enough: decide */
+    bool hold_failed;           /* ... but the journal could not be read meanwhile, or the engine closes: refuse */
+    bool sync_sent, synced;     /* since it was held */
     struct st_append_request *held_next;
     int64_t held_until_ns;
     int64_t base, append_time_ms, log_start; /* results */
