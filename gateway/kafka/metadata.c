@@ -116,7 +116,7 @@ static bool fill_asked(struct gw_exchange *x, struct kp_metadata_response *respo
             }
             continue;
         }
-        out->name = asked->name;
+        out->name = by_id(asked) ? (struct kp_slice){0} : asked->name;
         out->topic_id = asked->topic_id;
         out->error_code = (int16_t)absent_because(x, i);
     }

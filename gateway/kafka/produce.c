@@ -218,7 +218,9 @@ static void check_slot(struct gw_exchange *x, struct slot *slot) {
     if (slot->error != KP_ERROR_NONE) {
         return;
     }
-    if (request->transactional_id.ptr != NULL || (slot->batch.attributes & KP_BATCH_TRANSACTIONAL) != 0) {
+    if (slot->batch.base_offset != 0) {
+        refuse(slot, KP_ERROR_INVALID_RECORD, "The base offset of a batch that is produced must be 0.");
+    } else if (request->transactional_id.ptr != NULL || (slot->batch.attributes & KP_BATCH_TRANSACTIONAL) != 0) {
         refuse(slot, KP_ERROR_INVALID_TXN_STATE, "Transactions are not supported here.");
     } else if (x->header.api_version < FIRST_ZSTD_VERSION &&
                (slot->batch.attributes & KP_BATCH_CODEC_MASK) == KP_CODEC_ZSTD) {

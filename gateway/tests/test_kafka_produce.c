@@ -134,6 +134,10 @@ static void damaged_and_forbidden_batches_are_refused(void **state) {
     assert_true(bad.error_message.len > 0);
     batch->data[batch->size - 1] ^= 1;
 
+    batch->data[7] = 55; /* the base offset lies outside the checksum */
+    assert_int_equal(produce(client, 9, "t", whole, &arena).error_code, KP_ERROR_INVALID_RECORD);
+    batch->data[7] = 0;
+
     set_attributes(batch, KP_CODEC_ZSTD);
     assert_int_equal(produce(client, 6, "t", whole, &arena).error_code, KP_ERROR_UNSUPPORTED_COMPRESSION_TYPE);
     set_attributes(batch, KP_BATCH_CONTROL);
