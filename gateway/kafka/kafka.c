@@ -168,6 +168,7 @@ void gw_kafka_drain(struct gateway *gateway) {
 
 void gw_kafka_free(struct gateway *gateway) {
     if (gateway->kafka != NULL) {
+        st_append_on_relief(gateway->engine, NULL, NULL);
         st_defer_cancel(gateway->loop, &gateway->kafka->wake);
         st_timer_stop(gateway->loop, &gateway->kafka->refresh);
         free(gateway->kafka);

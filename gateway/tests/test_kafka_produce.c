@@ -422,6 +422,48 @@ static void transactional_ids_and_half_an_identity_are_refused(void **state) {
     client_free(client);
 }
 
+static void reading_pauses_while_the_engine_has_too_much_to_write(void **state) {
+    struct door *door = *state;
+    struct client *client = client_new(door);
+    make_topic(client, "t", 1, NULL, NULL);
+    char *value = malloc(512 * 1024 + 1);
+    assert_non_null(value);
+    memset(value, 'v', 512 * 1024);
+    value[512 * 1024] = '\0';
+    struct kp_blob *batch = make_batch(1, NULL, value, WALL_MS);
+    struct produce_one one;
+    produce_one(&one, "t", 0, -1, kp_slice_of(batch->data, batch->size));
+    one.request.timeout_ms = 60000;
+    size_t len = 0;
+    uint8_t *bytes = frame_of(KP_API_produce, 9, 1, &one.request, &len);
+    store_takes_nothing = true;
+    int sent = 0;
+    while (client_give(client, bytes, len, SIZE_MAX) == len) {
+        door_run(door, ST_MS);
+        sent++;
+        assert_true(sent < 100);
+    }
+    assert_true(st_append_congested(door->engine));
+    assert_true(client->paused);
+    assert_int_equal(client->out.bytes, 0);
+    store_takes_nothing = false;
+    door_run(door, 10 * ST_SECOND);
+    assert_false(client->paused);
+    struct kp_arena arena;
+    kp_arena_init(&arena, 1 << 20);
+    for (int i = 0; i < sent; i++) {
+        struct kp_produce_response response;
+        client_expect(client, KP_API_produce, 9, 1, &arena, &response);
+        assert_int_equal(only_partition(&response)->error_code, KP_ERROR_NONE);
+        assert_int_equal(only_partition(&response)->base_offset, i);
+    }
+    kp_arena_release(&arena);
+    kp_blob_unref(batch);
+    free(bytes);
+    free(value);
+    client_free(client);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_version_stores_and_answers_the_offset, setup, teardown),
@@ -442,6 +484,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_request_that_must_sync_is_not_overtaken, setup, teardown),
         cmocka_unit_test_setup_teardown(who_hangs_up_while_a_sync_is_awaited_leaves_nothing_behind, setup, teardown),
         cmocka_unit_test_setup_teardown(transactional_ids_and_half_an_identity_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(reading_pauses_while_the_engine_has_too_much_to_write, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
