@@ -66,7 +66,9 @@ static void request_over(struct st_request *base, enum st_error error) {
     struct st_append_state *append = request->append;
     if (append->engine->dying) {
         st_timer_stop(append->engine->loop, &append->deadline);
-        append->op = NULL;
+        if (!append->completed) { /* else the list of the completed frees it */
+            append->op = NULL;
+        }
     } else if (!base->abandoned) {
         answer_part(request, error);
     }

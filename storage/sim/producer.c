@@ -181,6 +181,7 @@ static void check_no(struct sim_world *world, const struct sim_batch *batch, enu
 static void sending_done(struct sending *sending, const enum st_error *lost) {
     struct sim_world *world = sending->world;
     struct producer *producer = sending->producer;
+    world->sends_open--;
     bool present = producer != NULL && sending->source == producer->source;
     if (present) {
         producer->open--;
@@ -248,6 +249,7 @@ static void send(struct producer *producer, struct sim_batch *const *batches, si
         .done = sending_answered,
     };
     producer->open++;
+    world->sends_open++;
     sim_call_begin(&sending->call, producer->node, sending_lost);
     st_append(producer->node->engine, &sending->op);
 }

@@ -384,6 +384,8 @@ static void heal_overdue(struct sim_world *world) {
         sim_broken(world, "I15: %" PRId64 " s after the last fault node %u is in state %d", since, node->number, node->state);
     } else if (client != NULL) {
         sim_broken(world, "I15: %" PRId64 " s after the last fault %s %u is not served", since, client->name, client->number);
+    } else {
+        sim_broken(world, "I15: %" PRId64 " s after the last fault %u appends have no answer", since, world->sends_open);
     }
 }
 
@@ -504,7 +506,7 @@ bool sim_world_run(struct sim_world *world, uint64_t seed, bool verbose) {
     begin_period(world);
     while (!world->broken && world->phase != SIM_DONE) {
         step(world);
-        if (world->phase == SIM_HEALING && not_up(world) == NULL && not_idle(world) == NULL) {
+        if (world->phase == SIM_HEALING && world->sends_open == 0 && not_up(world) == NULL && not_idle(world) == NULL) {
             enter(world, SIM_AUDIT, HEAL_MOST_NS);
             sim_audit_start(world);
         }

@@ -58,6 +58,7 @@ struct sim_world {
     unsigned outages_left;
     struct sim_client *clients;
     uint64_t sources, groups; /* given out */
+    unsigned sends_open;      /* appends without an answer, whoever still waits for it */
     uint64_t events, deaths, freezes;
     bool broken;
     char reason[512];
