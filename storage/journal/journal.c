@@ -89,7 +89,10 @@ static void sync_end(struct st_journal *journal, enum st_error error) {
     bool news = journal->news;
     journal->news = false;
     st_engine_synced(journal->engine, journal, error, news);
-    if (!journal->reading && !journal->loading && journal->sync_queued != NULL) {
+    if (journal->stopped) { /* nothing is read any more: those who queued meanwhile are told as well */
+        st_engine_fail_syncs_soon(journal->engine, journal->sync_queued);
+        journal->sync_queued = NULL;
+    } else if (!journal->reading && !journal->loading && journal->sync_queued != NULL) {
         journal->sync_sent = journal->sync_queued;
         journal->sync_queued = NULL;
         read_send(journal);
@@ -289,8 +292,8 @@ static void put_taken(struct st_journal *journal) {
     journal->put_state = ST_PUT_RESOLVING;
     if (ST_MUTANT(taken_means_lost) && journal->owner == ST_SLOT_OPEN) {
         forget_and_read(journal);
-    } else if (journal->owner != ST_SLOT_OPEN) {
-        put_step(journal); /* a read has told already */
+    } else if (journal->owner != ST_SLOT_OPEN || journal->stopped) {
+        put_step(journal); /* a read has told already, or nothing will */
     } else if (!journal->reading && !journal->loading) {
         read_send(journal);
     }
@@ -306,10 +309,10 @@ static void put_done(struct st_journal_put *op) {
     switch (op->error) {
     case ST_OK:
         journal->put_state = ST_PUT_RESOLVING;
-        if (journal->owner == ST_SLOT_OPEN && !journal->loading) {
+        if (journal->owner == ST_SLOT_OPEN && !journal->loading && journal->fold->slot < journal->slot) {
             put_ok(journal, op->date_ms);
         } else {
-            put_step(journal);
+            put_step(journal); /* also when a fold was loaded past the slot: it may be a trimmed one, revived */
         }
         return;
     case ST_TAKEN:
@@ -431,6 +434,8 @@ static void put_step(struct st_journal *journal) {
         }
     } else if (journal->put_state == ST_PUT_BACKOFF && journal->put_retry.heap_index == 0) {
         put_again(journal);
+    } else if (journal->put_state == ST_PUT_RESOLVING && journal->stopped) {
+        commit_finish(journal, ST_UNKNOWN, 0); /* it stopped at this very slot: whose that is cannot be read */
     } else if (journal->put_state == ST_PUT_RESOLVING && !journal->reading && !journal->loading &&
                journal->read_retry.heap_index == 0) {
         read_send(journal);
@@ -464,9 +469,13 @@ void st_journal_reconsider(struct st_journal *journal) {
 /* ---- life ---- */
 
 void st_journal_load_failed(struct st_journal *journal) {
-    syncs_finish(journal->sync_sent, ST_UNREADABLE);
-    journal->sync_sent = journal->sync_queued;
-    journal->sync_queued = NULL;
+    struct st_sync *sent = journal->sync_sent;
+    journal->sync_sent = NULL;
+    if (!journal->reading) { /* else the read under way was sent before them, and must not answer them */
+        journal->sync_sent = journal->sync_queued;
+        journal->sync_queued = NULL;
+    }
+    syncs_finish(sent, ST_UNREADABLE);
 }
 
 void st_journal_init(struct st_journal *journal, struct st_engine *engine, uint32_t number) {

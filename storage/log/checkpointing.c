@@ -197,13 +197,14 @@ static void trim(struct st_checkpointer *self) {
     const struct st_fold *fold = engine->journal.fold;
     int64_t grace_ms = ST_MUTANT(trim_without_grace) ? 0 : engine->options.trim_grace_ms;
     uint64_t below = 0;
-    for (size_t i = 0; i < self->mark_count; i++) {
-        if (self->store_ms - self->marks[i].made_ms >= grace_ms && self->marks[i].slot > below) {
-            below = self->marks[i].slot; /* never the checkpoint's own slot */
-        }
-    }
     if (self->trimming || fold == NULL || fold->checkpoint == NULL || engine->closing || engine->journal.stopped) {
         return;
+    }
+    for (size_t i = 0; i < self->mark_count; i++) { /* above the fold it is not known which inline bytes are named */
+        bool known = self->marks[i].slot <= fold->slot;
+        if (known && self->store_ms - self->marks[i].made_ms >= grace_ms && self->marks[i].slot > below) {
+            below = self->marks[i].slot; /* never the checkpoint's own slot */
+        }
     }
     uint64_t floor = ST_MUTANT(trim_inline) ? UINT64_MAX : inline_floor(fold);
     below = floor < below ? floor : below;
