@@ -77,8 +77,10 @@ static void *serve(void *arg) {
         pthread_mutex_lock(&workers->mutex);
         bool first = workers->done.first == NULL;
         list_push(&workers->done, job);
-        if (first) {
+        if (first) { /* not under the mutex: the loop would wake up only to wait for it */
+            pthread_mutex_unlock(&workers->mutex);
             wake_loop(workers);
+            pthread_mutex_lock(&workers->mutex);
         }
     }
     pthread_mutex_unlock(&workers->mutex);
@@ -169,8 +171,8 @@ struct st_workers *st_workers_new(struct st_loop *loop, const char *name, unsign
 void st_workers_submit(struct st_workers *workers, struct st_job *job) {
     pthread_mutex_lock(&workers->mutex);
     list_push(&workers->queue, job);
-    pthread_cond_signal(&workers->wanted);
     pthread_mutex_unlock(&workers->mutex);
+    pthread_cond_signal(&workers->wanted); /* not under the mutex: as above */
 }
 
 void st_workers_free(struct st_workers *workers) {
