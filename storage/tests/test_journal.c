@@ -152,6 +152,7 @@ static void entries_above_a_fold_that_lags_are_not_trimmed_by_its_process(void *
         append_now(&others, &id, 100, 1000);
     }
     assert_int_equal(mine.engine->journal.fold->slot, known);
+    run_ms(&mine, 5000); /* the grace */
     mine.engine->journal.fold->entries_since_checkpoint = 100; /* it asks for the newest checkpoint, which is far above */
     mine.gate.hold_read = true;
     st_checkpoints_consider(mine.engine);
