@@ -6,17 +6,24 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
 enum accept {
     ACCEPT_BOOLEAN,
     ACCEPT_CLEANUP_POLICY,
     ACCEPT_COMPRESSION,
+    ACCEPT_FALSE,
+    ACCEPT_GZIP_LEVEL,
+    ACCEPT_LZ4_LEVEL,
     ACCEPT_MINUS_ONE_UP,
+    ACCEPT_MINUS_TWO_UP,
     ACCEPT_NON_NEGATIVE,
     ACCEPT_POSITIVE,
     ACCEPT_RATIO,
+    ACCEPT_REPLICAS,
     ACCEPT_TIMESTAMP_TYPE,
+    ACCEPT_ZSTD_LEVEL,
 };
 
 const struct st_config_rule st_config_rules[] = {
@@ -132,6 +139,34 @@ static bool is_cleanup_policy(struct kp_slice value) {
     }
 }
 
+static bool number_between(struct kp_slice value, int64_t least, int64_t most) {
+    int64_t number;
+    return st_config_number(value, &number) && number >= least && number <= most;
+}
+
+/* "*", or partition:broker pairs with commas between them; or nothing. */
+static bool is_replicas(struct kp_slice value) {
+    value = trim(value);
+    if (kp_slice_equal(value, KP_SLICE_LIT("*"))) {
+        return true;
+    }
+    bool digits = false, colon = false; /* of the pair so far: its last part has a digit, its first part is over */
+    for (size_t i = 0; i < value.len; i++) {
+        uint8_t c = value.ptr[i];
+        if (c >= '0' && c <= '9') {
+            digits = true;
+        } else if (c == ':' && digits && !colon) {
+            colon = true;
+            digits = false;
+        } else if (c == ',' && digits && colon) {
+            colon = digits = false;
+        } else {
+            return false;
+        }
+    }
+    return value.len == 0 || (digits && colon);
+}
+
 bool st_config_valid(const struct st_config_rule *rule, struct kp_slice value) {
     static const char *const codecs[] = {"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer", NULL};
     static const char *const timestamps[] = {"CreateTime", "LogAppendTime", NULL};
@@ -145,16 +180,28 @@ bool st_config_valid(const struct st_config_rule *rule, struct kp_slice value) {
         return is_cleanup_policy(value);
     case ACCEPT_COMPRESSION:
         return one_of(trim(value), codecs);
+    case ACCEPT_FALSE:
+        return is_boolean(value) && trim(value).len == strlen("false");
+    case ACCEPT_GZIP_LEVEL:
+        return number_between(value, 1, 9) || number_between(value, -1, -1);
+    case ACCEPT_LZ4_LEVEL:
+        return number_between(value, 1, 17);
     case ACCEPT_MINUS_ONE_UP:
         return number_from(rule, value, -1);
+    case ACCEPT_MINUS_TWO_UP:
+        return number_from(rule, value, -2);
     case ACCEPT_NON_NEGATIVE:
         return number_from(rule, value, 0);
     case ACCEPT_POSITIVE:
         return number_from(rule, value, 1);
     case ACCEPT_RATIO:
         return is_ratio(value);
+    case ACCEPT_REPLICAS:
+        return is_replicas(value);
     case ACCEPT_TIMESTAMP_TYPE:
         return one_of(trim(value), timestamps);
+    case ACCEPT_ZSTD_LEVEL:
+        return number_between(value, -131072, 22);
     }
     return false;
 }
