@@ -102,15 +102,11 @@ static bool write_message(struct rest_consume *consume, const struct kp_record *
 }
 
 /* What has been gathered is an answer; with nothing gathered, the error is. */
-static enum progress stop_at(struct rest_exchange *exchange, enum kp_error error) {
+static enum progress stop_at(struct rest_exchange *exchange, enum rest_error error) {
     if (exchange->consume.count > 0) {
         return ENOUGH;
     }
-    if (error == KP_ERROR_MESSAGE_TOO_LARGE) {
-        rest_exchange_error(exchange, REST_BATCH_TOO_LARGE);
-    } else {
-        rest_exchange_store_error(exchange, ST_DAMAGED);
-    }
+    rest_exchange_error(exchange, error);
     return STOPPED;
 }
 
@@ -130,7 +126,7 @@ static enum progress show_records(struct rest_exchange *exchange, struct kp_reco
             return ENOUGH;
         }
     }
-    return found == 0 ? GO_ON : stop_at(exchange, KP_ERROR_CORRUPT_MESSAGE);
+    return found == 0 ? GO_ON : stop_at(exchange, REST_BATCH_UNREADABLE);
 }
 
 static enum progress show_batch(struct rest_exchange *exchange, const struct kp_batch *batch) {
@@ -149,7 +145,9 @@ static enum progress show_batch(struct rest_exchange *exchange, const struct kp_
         enum kp_error error = kp_records_open(&reader, batch->bytes, &consume->arena, options->inflate_bytes_max);
         consume->inflated += consume->arena.used;
         enum progress progress =
-            error == KP_ERROR_NONE ? show_records(exchange, &reader) : stop_at(exchange, error);
+            error == KP_ERROR_NONE                ? show_records(exchange, &reader)
+            : error == KP_ERROR_MESSAGE_TOO_LARGE ? stop_at(exchange, REST_BATCH_TOO_LARGE)
+                                                  : stop_at(exchange, REST_BATCH_UNREADABLE);
         if (progress == STOPPED) {
             return STOPPED; /* the exchange may be another call's by now */
         }
@@ -176,8 +174,11 @@ static bool show_chain(struct rest_exchange *exchange, struct kp_chain *chain) {
         }
         progress = show_batch(exchange, &batch);
     }
-    if (found < 0) {
-        progress = stop_at(exchange, KP_ERROR_CORRUPT_MESSAGE);
+    if (found < 0 && exchange->consume.count == 0) {
+        rest_exchange_store_error(exchange, ST_DAMAGED);
+        progress = STOPPED;
+    } else if (found < 0) {
+        progress = ENOUGH;
     }
     rest_batches_release(&batches);
     if (progress == ENOUGH) {

@@ -13,6 +13,7 @@
 
 #define ST_HOLD_NS (2 * ST_SECOND) /* how long a batch waits for its predecessor */
 #define ST_HOLD_MOST 5             /* batches held per producer and partition */
+#define ST_HELD_MOST 1000          /* batches held in all: each applied entry looks at every one */
 
 struct st_engine {
     struct st_loop *loop;
@@ -32,6 +33,8 @@ struct st_engine {
     size_t load_slab_used;
     struct st_reader *readers;
     struct st_time_search *time_searches;
+    struct st_task time_rest; /* a batch was opened for a search in this pass of the loop, and no other may be */
+    bool time_resting;
 
     struct st_append_request *held; /* batches that wait for their predecessor, oldest first */
     size_t held_bytes;
@@ -47,6 +50,7 @@ struct st_engine {
     uint64_t producer_id_next, producer_id_end; /* of the block that this process holds */
     struct st_producer_id *producer_id_waiting, **producer_id_last;
     bool producer_ids_asked;
+    struct st_change *changes_early; /* wrong in themselves: answered from the loop, never gathered */
     struct st_task producer_ids_ready;
 
     size_t waiter_count;
@@ -107,6 +111,8 @@ void st_append_recheck_held(struct st_engine *engine);
 void st_append_relief(struct st_engine *engine);
 /* Decides everything that is held now: the engine closes. */
 void st_append_release_held(struct st_engine *engine);
+/* read.c: a load ended, readers that found no room for theirs try again */
+void st_reads_retry(struct st_engine *engine);
 /* change.c */
 void st_changes_init(struct st_engine *engine);
 void st_changes_release(struct st_engine *engine);

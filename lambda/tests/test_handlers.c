@@ -518,7 +518,7 @@ static void consume_is_refused_while_the_process_holds_too_much(void **state) {
     assert_error(door, 503, "overloaded");
 }
 
-static void consume_says_that_stored_bytes_are_damaged_but_gives_what_lies_before(void **state) {
+static void consume_says_that_a_producer_wrote_garbage_but_gives_what_lies_before(void **state) {
     struct door *door = *state;
     struct fake_topic *topic = fake_topic(&fake, "t", 0);
     add(topic, "1");
@@ -528,7 +528,7 @@ static void consume_says_that_stored_bytes_are_damaged_but_gives_what_lies_befor
     assert_string_equal(door->body,
                         "{\"messages\":[{\"offset\":0,\"payload\":1,\"timestamp\":1000}],\"next_offset\":1}");
     door_get(door, "/topics/t/consume?offset=1");
-    assert_error(door, 500, "damaged");
+    assert_error(door, 422, "batch_unreadable");
 }
 
 static void consume_never_says_unknown_when_the_store_is_away(void **state) {
@@ -624,7 +624,7 @@ int main(void) {
         CASE(consume_stops_looking_in_an_endless_stretch_without_messages),
         CASE(consume_bounds_the_bytes_of_an_answer_but_gives_one_message),
         CASE(consume_is_refused_while_the_process_holds_too_much),
-        CASE(consume_says_that_stored_bytes_are_damaged_but_gives_what_lies_before),
+        CASE(consume_says_that_a_producer_wrote_garbage_but_gives_what_lies_before),
         CASE(consume_never_says_unknown_when_the_store_is_away),
         CASE(a_stuck_read_is_answered_by_the_deadline),
         CASE(health_tells_whether_the_store_answers),

@@ -2,6 +2,9 @@
  * Offsets by time. The index keeps, along the rows of a partition, the greatest timestamp reached so far, which never
  * falls; so the first row that reaches t is found by bisection. Its batches are looked through by their own maxima, and
  * one batch is decoded for the record. On a topic of log append time a batch has one time, and its first record is it.
+ *
+ * Decoding can mean inflating 64 MiB from a few hundred bytes. So at most one cached batch is opened in a pass of the
+ * loop, however many searches there are: between two of them the sockets have their turn.
  */
 #include "storage/engine_state.h"
 
@@ -32,13 +35,13 @@ static void search_end(struct st_time_search *search, enum st_error error, int64
     op->done(op);
 }
 
-/* The record in this batch that is sought. False: it does not decode. */
-static bool find_record(const struct st_find_time *op, struct kp_slice batch_bytes, const struct kp_batch *batch,
+/* The record in this batch that is sought; nothing is changed when no record of it can be read and fits. */
+static void find_record(const struct st_find_time *op, struct kp_slice batch_bytes, const struct kp_batch *batch,
                         int64_t *offset, int64_t *timestamp_ms) {
     if ((batch->attributes & KP_BATCH_LOG_APPEND_TIME) != 0) {
         *offset = op->greatest ? batch->base_offset + batch->last_offset_delta : batch->base_offset;
         *timestamp_ms = batch->max_timestamp_ms;
-        return true;
+        return;
     }
     int64_t wanted = op->greatest ? batch->max_timestamp_ms : op->timestamp_ms;
     struct kp_arena arena;
@@ -56,34 +59,42 @@ static bool find_record(const struct st_find_time *op, struct kp_slice batch_byt
         *timestamp_ms = record.timestamp_ms;
     }
     kp_arena_release(&arena);
-    return found;
 }
 
+/* The first batch that claims to reach the time ends the search, whatever its records say: an honest producer's header
+ * has its greatest time, and a false one must not make us inflate every batch behind it. */
 static void search_run(struct st_time_search *search, struct kp_slice run, int64_t wanted) {
     struct kp_batch batch;
-    int64_t promised = -1, promised_ms = -1; /* a batch whose header claims such a time and whose records do not */
     for (size_t at = 0; at < run.len; at += batch.bytes.len) {
         if (kp_batch_peek(kp_slice_of(run.ptr + at, run.len - at), &batch) != KP_ERROR_NONE) {
             break;
         }
-        int64_t offset, timestamp_ms;
-        if (batch.max_timestamp_ms < wanted) {
-            continue;
-        }
-        if (find_record(search->op, batch.bytes, &batch, &offset, &timestamp_ms)) {
+        if (batch.max_timestamp_ms >= wanted) {
+            int64_t offset = batch.base_offset, timestamp_ms = batch.max_timestamp_ms;
+            find_record(search->op, batch.bytes, &batch, &offset, &timestamp_ms);
             search_end(search, ST_OK, offset, timestamp_ms);
             return;
         }
-        if (promised < 0) {
-            promised = batch.base_offset;
-            promised_ms = batch.max_timestamp_ms;
-        }
     }
-    search_end(search, promised >= 0 ? ST_OK : ST_DAMAGED, promised, promised_ms);
+    search_end(search, ST_DAMAGED, -1, -1);
+}
+
+static void rested(struct st_task *task) {
+    ST_OWNER(task, struct st_engine, time_rest)->time_resting = false;
+}
+
+static void rest_until_next_pass(struct st_engine *engine) {
+    engine->time_resting = true;
+    engine->time_rest.fn = rested;
+    st_defer(engine->loop, &engine->time_rest);
 }
 
 static void search_step(struct st_time_search *search) {
     struct st_engine *engine = search->engine;
+    if (engine->time_resting) {
+        st_defer(engine->loop, &search->step);
+        return;
+    }
     struct st_find_time *op = search->op;
     const struct st_partition *partition = st_fold_partition(engine->journal.fold, &op->topic_id, op->partition);
     if (partition == NULL) {
@@ -101,6 +112,7 @@ static void search_step(struct st_time_search *search) {
     if (found == ST_ROW_FOUND) {
         struct st_run *run = st_cache_find(&engine->cache, ref.row.slot, ref.row.position);
         if (run != NULL) {
+            rest_until_next_pass(engine);
             search_run(search, run->bytes, wanted);
             return;
         }
@@ -148,6 +160,7 @@ void st_find_time(struct st_engine *engine, struct st_find_time *op) {
 }
 
 void st_time_searches_release(struct st_engine *engine) {
+    st_defer_cancel(engine->loop, &engine->time_rest);
     while (engine->time_searches != NULL) {
         struct st_time_search *search = engine->time_searches;
         engine->time_searches = search->next;

@@ -1,4 +1,5 @@
 /* The engine on the memory backend: what both doors rely on. */
+#include "protocol/bytes/be.h"
 #include "storage/backends/memory.h"
 #include "storage/engine.h"
 
@@ -395,6 +396,38 @@ static void offsets_are_found_by_time(void **state) {
     assert_int_equal(find_time(bench, &id, 0, true), 3);
 }
 
+/* Of one record, but its header says that a later time stands in it. */
+static struct kp_blob *liar_of(const char *value, int64_t timestamp_ms, int64_t claimed_ms) {
+    struct kp_blob *batch = batch_of(value, timestamp_ms);
+    kp_be_store64(batch->data + 35, (uint64_t)claimed_ms);
+    return batch;
+}
+
+static void a_batch_that_claims_a_time_ends_the_search_and_one_is_opened_in_a_pass(void **state) {
+    struct bench *bench = *state;
+    struct kp_uuid id;
+    struct called appends[3], finds[3];
+    create_topic(bench, "events", 1, &id);
+    call_append(bench, &appends[0], &id, liar_of("x", 100, 500), -1, -1);
+    call_append(bench, &appends[1], &id, liar_of("x", 100, 500), -1, -1);
+    call_append(bench, &appends[2], &id, batch_of("x", 500), -1, -1);
+    run_ms(bench, 10);
+    for (int i = 0; i < 3; i++) {
+        finds[i] = (struct called){.find = {.topic_id = id, .timestamp_ms = 400, .done = find_done}};
+        st_find_time(bench->engine, &finds[i].find);
+    }
+    for (int done = 0, before = 0; done < 3; before = done) {
+        st_loop_run_due(bench->loop);
+        done = finds[0].done + finds[1].done + finds[2].done;
+        assert_true(done - before <= 1);
+    }
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(finds[i].find.error, ST_OK);
+        assert_int_equal(finds[i].find.offset, 0);
+        assert_int_equal(finds[i].find.timestamp_ms, 500);
+    }
+}
+
 static void everything_is_there_after_checkpoints_and_a_restart(void **state) {
     struct bench *bench = *state;
     struct kp_uuid a, b;
@@ -481,6 +514,7 @@ int main(void) {
         ENGINE_TEST(large_flushes_go_through_objects_and_small_ones_do_not),
         ENGINE_TEST(producer_ids_are_unique),
         ENGINE_TEST(offsets_are_found_by_time),
+        ENGINE_TEST(a_batch_that_claims_a_time_ends_the_search_and_one_is_opened_in_a_pass),
         SMALL_TEST(a_record_comes_back_at_its_offset),
         SMALL_TEST(everything_is_there_after_checkpoints_and_a_restart),
         SMALL_TEST(entries_without_inline_bytes_are_trimmed_after_the_grace),
