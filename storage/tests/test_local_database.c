@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -23,6 +24,7 @@ struct methods {
     sqlite3_io_methods ours;
 };
 static struct methods main_methods, other_methods; /* the database file, which has locks; WAL and journal */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* over their making: handles open in many threads */
 static sqlite3_vfs failing_vfs;
 static sqlite3_vfs *real_vfs;
 
@@ -66,11 +68,16 @@ static int failing_open(sqlite3_vfs *vfs, sqlite3_filename name, sqlite3_file *f
     int rc = real_vfs->xOpen(real_vfs, name, file, flags, out);
     if (rc == SQLITE_OK) {
         struct methods *methods = (flags & SQLITE_OPEN_MAIN_DB) != 0 ? &main_methods : &other_methods;
-        methods->real = file->pMethods;
-        methods->ours = *methods->real;
-        methods->ours.xWrite = failing_write;
-        methods->ours.xSync = failing_sync;
-        methods->ours.xTruncate = failing_truncate;
+        pthread_mutex_lock(&mutex);
+        if (methods->real == NULL) {
+            methods->real = file->pMethods;
+            methods->ours = *methods->real;
+            methods->ours.xWrite = failing_write;
+            methods->ours.xSync = failing_sync;
+            methods->ours.xTruncate = failing_truncate;
+        }
+        pthread_mutex_unlock(&mutex);
+        assert_ptr_equal(methods->real, file->pMethods);
         file->pMethods = &methods->ours;
     }
     return rc;

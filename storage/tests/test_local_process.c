@@ -19,21 +19,39 @@ static int64_t now_ms(void) {
 struct child {
     pid_t pid;
     int from; /* its pipe */
+    int go;   /* what it waits for, if it does */
 };
 
-/* Runs fn in a new process; what it writes to `to` can be read from child.from. */
+static int go_ahead; /* in a child: its end of child.go */
+
+static void wait_to_go(void) {
+    char byte;
+    if (read(go_ahead, &byte, 1) != 1) {
+        _exit(1);
+    }
+}
+
+static void child_go(struct child child) {
+    assert_int_equal(write(child.go, "", 1), 1);
+}
+
+/* Runs fn in a new process; what it writes to `to` can be read from child.from. To be called before the test has
+ * threads, that is, handles: a child that is to act later waits to go. */
 static struct child fork_child(void (*fn)(const char *directory, int to), const char *directory) {
-    int ends[2];
-    assert_int_equal(pipe(ends), 0);
+    int ends[2], go[2];
+    assert_true(pipe(ends) == 0 && pipe(go) == 0);
     fflush(NULL);
-    struct child child = {.pid = fork(), .from = ends[0]};
+    struct child child = {.pid = fork(), .from = ends[0], .go = go[1]};
     assert_true(child.pid >= 0);
     if (child.pid == 0) {
         close(ends[0]);
+        close(go[1]);
+        go_ahead = go[0];
         fn(directory, ends[1]);
         _exit(0);
     }
     close(ends[1]);
+    close(go[0]);
     return child;
 }
 
@@ -41,6 +59,7 @@ static void child_wait(struct child child) {
     int status;
     assert_int_equal(waitpid(child.pid, &status, 0), child.pid);
     close(child.from);
+    close(child.go);
 }
 
 static void say(int to, const void *bytes, size_t len) {
@@ -182,6 +201,7 @@ static void two_processes_writing_flat_out_each_get_their_share(void **state) {
 static void lose_and_stay(const char *directory, int to) {
     struct handle handle;
     uint64_t slot = 1;
+    wait_to_go();
     handle_open(&handle, directory);
     enum st_error error = put_entry(&handle, slot, &slot, sizeof slot);
     say(to, &error, sizeof error);
@@ -192,9 +212,10 @@ static void lose_and_stay(const char *directory, int to) {
 static void a_loser_that_does_not_come_back_delays_nobody_for_long(void **state) {
     struct handle handle;
     uint64_t slot = 1;
+    struct child child = fork_child(lose_and_stay, *state);
     handle_open(&handle, *state);
     assert_int_equal(put_entry(&handle, slot, &slot, sizeof slot), ST_OK);
-    struct child child = fork_child(lose_and_stay, *state);
+    child_go(child);
     enum st_error error;
     assert_int_equal(read(child.from, &error, sizeof error), sizeof error);
     assert_int_equal(error, ST_TAKEN);
@@ -211,6 +232,7 @@ static void a_loser_that_does_not_come_back_delays_nobody_for_long(void **state)
 
 static void commit_one(const char *directory, int to) {
     struct handle handle;
+    wait_to_go();
     handle_open(&handle, directory);
     uint64_t slot = read_tail(&handle, 1) + 1;
     enum st_error error = put_entry(&handle, slot, &slot, sizeof slot);
@@ -226,13 +248,14 @@ static void a_commit_of_another_process_is_heard_of(void **state) {
     struct handle handle;
     bool heard = false;
     uint64_t slot = 1;
+    struct child child = fork_child(commit_one, *state);
     handle_open(&handle, *state);
     handle.store->changed = set_flag;
     handle.store->changed_arg = &heard;
     assert_int_equal(put_entry(&handle, slot, &slot, sizeof slot), ST_OK);
     handle_idle(&handle, &heard, 50);
     assert_false(heard); /* its own is no news */
-    struct child child = fork_child(commit_one, *state);
+    child_go(child);
     handle_idle(&handle, &heard, 10000);
     assert_true(heard);
     assert_true(read_tail(&handle, 1) == 2); /* the commit is there when it is heard of */
