@@ -39,7 +39,8 @@ struct produce {
     size_t count;
     struct st_append append;
     enum st_error sync_error;
-    bool ready; /* may be handed to the engine */
+    size_t inflate_left; /* record_rules.h */
+    bool ready;          /* may be handed to the engine */
 };
 
 static bool names_topics(const struct gw_exchange *x) {
@@ -146,7 +147,7 @@ static void admit(struct produce *produce, struct slot *slot) {
         }
         return;
     }
-    gw_record_rules_check(x, topic, &slot->batch, &slot->faults);
+    gw_record_rules_check(x, topic, &slot->batch, &produce->inflate_left, &slot->faults);
     if (slot->faults.error != KP_ERROR_NONE) {
         refuse(slot, slot->faults.error, slot->faults.message);
         return;
@@ -254,6 +255,7 @@ static struct produce *prepare(struct gw_exchange *x) {
     }
     x->state = produce;
     produce->x = x;
+    produce->inflate_left = GW_RECORD_RULES_INFLATE;
     for (int32_t t = 0; t < request->topic_data.count; t++) {
         produce->count += (size_t)request->topic_data.items[t].partition_data.count;
     }

@@ -2,7 +2,6 @@
 
 #include "gateway/kafka/topic_configs.h"
 
-#define INFLATE_LIMIT ((size_t)64 * 1024 * 1024)
 #define NO_TIMESTAMP (-1)
 
 struct rules {
@@ -73,7 +72,7 @@ static void check_records(struct gw_exchange *x, const struct rules *rules, stru
 }
 
 void gw_record_rules_check(struct gw_exchange *x, const struct st_topic *topic, const struct kp_batch *batch,
-                           struct gw_record_faults *faults) {
+                           size_t *inflate_left, struct gw_record_faults *faults) {
     *faults = (struct gw_record_faults){.error = KP_ERROR_NONE};
     struct rules rules = rules_of(x, topic);
     bool late = rules.times && batch->max_timestamp_ms > rules.latest_ms;
@@ -81,9 +80,11 @@ void gw_record_rules_check(struct gw_exchange *x, const struct st_topic *topic, 
         return;
     }
     struct kp_arena inflated;
-    kp_arena_init(&inflated, INFLATE_LIMIT + INFLATE_LIMIT / 4);
+    kp_arena_init(&inflated, GW_RECORD_RULES_INFLATE + GW_RECORD_RULES_INFLATE / 4);
     struct kp_record_reader reader;
-    faults->error = kp_records_open(&reader, batch->bytes, &inflated, INFLATE_LIMIT);
+    faults->error = kp_records_open(&reader, batch->bytes, &inflated, *inflate_left);
+    bool spent = faults->error == KP_ERROR_MESSAGE_TOO_LARGE || inflated.used > *inflate_left;
+    *inflate_left = spent ? 0 : *inflate_left - inflated.used;
     if (faults->error == KP_ERROR_NONE) {
         check_records(x, &rules, &reader, faults);
     } else {
