@@ -23,6 +23,17 @@ static void append_free_if_over(struct st_append_state *append) {
     }
 }
 
+/* Every part has its answer: the caller gets it from the loop. */
+static void append_complete(struct st_append_state *append) {
+    struct st_engine *engine = append->engine;
+    st_timer_stop(engine->loop, &append->deadline);
+    append->completed = true;
+    append->completed_next = NULL;
+    *engine->completed_last = append;
+    engine->completed_last = &append->completed_next;
+    st_defer(engine->loop, &engine->complete);
+}
+
 static void answer_part(struct st_append_request *request, enum st_error error) {
     struct st_append_state *append = request->append;
     request->request.abandoned = true;
@@ -34,13 +45,7 @@ static void answer_part(struct st_append_request *request, enum st_error error) 
     part->log_start = ok ? request->log_start : -1;
     append->open--;
     if (append->open == 0 && !append->completed) {
-        struct st_engine *engine = append->engine;
-        st_timer_stop(engine->loop, &append->deadline);
-        append->completed = true;
-        append->completed_next = NULL;
-        *engine->completed_last = append;
-        engine->completed_last = &append->completed_next;
-        st_defer(engine->loop, &engine->complete);
+        append_complete(append);
     }
 }
 
@@ -126,6 +131,10 @@ void st_append(struct st_engine *engine, struct st_append *op) {
     for (size_t i = 0; i < op->count; i++) {
         request_fill(append, i);
         len += append->requests[i].bytes.len;
+    }
+    if (op->count == 0) {
+        append_complete(append);
+        return;
     }
     bool refused = engine->closing || !engine->open;
     if (!refused) {
@@ -300,12 +309,13 @@ static void hold_synced(struct st_sync *sync) {
 }
 
 void st_append_hold(struct st_engine *engine, struct st_append_request *request) {
-    size_t stream = 0;
+    size_t stream = 0, held = 0;
     struct st_append_request **link = &engine->held;
     for (; *link != NULL; link = &(*link)->held_next) {
         stream += same_stream(*link, request);
+        held++;
     }
-    if (stream >= ST_HOLD_MOST || engine->held_bytes + request->bytes.len > engine->options.hold_bytes_max) {
+    if (stream >= ST_HOLD_MOST || held >= ST_HELD_MOST || engine->held_bytes + request->bytes.len > engine->options.hold_bytes_max) {
         request_over(&request->request, ST_REFUSED); /* surely not stored, and worth another try */
         return;
     }

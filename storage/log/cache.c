@@ -126,17 +126,17 @@ struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob 
     return owner;
 }
 
-void st_cache_add_run(struct st_cache *cache, struct st_cached_blob *owner, uint64_t slot, uint32_t position,
+bool st_cache_add_run(struct st_cache *cache, struct st_cached_blob *owner, uint64_t slot, uint32_t position,
                       struct kp_slice bytes) {
     if (cache->run_count >= cache->bucket_count) {
         rehash(cache);
     }
-    struct st_run *run = NULL;
-    if (cache->bucket_count > 0 && lookup(cache, slot, position) == NULL) {
-        run = calloc(1, sizeof *run);
+    if (lookup(cache, slot, position) != NULL) {
+        return true;
     }
+    struct st_run *run = cache->bucket_count > 0 ? calloc(1, sizeof *run) : NULL;
     if (run == NULL) {
-        return; /* not cached: it will be read from the store */
+        return false;
     }
     struct st_run **bucket = &cache->buckets[bucket_of(cache, slot, position)];
     *run = (struct st_run){
@@ -152,6 +152,7 @@ void st_cache_add_run(struct st_cache *cache, struct st_cached_blob *owner, uint
     owner->bytes += sizeof *run;
     list_of(cache, owner)->bytes += sizeof *run;
     cache->run_count++;
+    return true;
 }
 
 void st_cache_trim(struct st_cache *cache) {

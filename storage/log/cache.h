@@ -51,8 +51,8 @@ struct st_run *st_cache_find(struct st_cache *cache, uint64_t slot, uint32_t pos
 /* The entry of a blob that runs lie in; the cache takes its own reference. A slab, whose runs come one after the other,
  * has one entry: it is charged, and evicted, as a whole, so that what the cache counts is what memory holds. */
 struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob *blob, bool cold);
-/* Adds a run of patched bytes in that blob; an existing one stays. */
-void st_cache_add_run(struct st_cache *cache, struct st_cached_blob *owner, uint64_t slot, uint32_t position,
+/* Adds a run of patched bytes in that blob; an existing one stays. False: out of memory, it is not cached. */
+bool st_cache_add_run(struct st_cache *cache, struct st_cached_blob *owner, uint64_t slot, uint32_t position,
                       struct kp_slice bytes);
 /* Evicts down to the limit. Called after adding. */
 void st_cache_trim(struct st_cache *cache);

@@ -41,7 +41,13 @@ static void change_due(struct st_timer *timer) {
     struct st_change *change = ST_OWNER(timer, struct st_change, deadline);
     struct st_engine *engine = change->engine;
     if (change->early != ST_OK) {
+        struct st_change **link = &engine->changes_early;
+        while (*link != change) {
+            link = &(*link)->early_next;
+        }
+        *link = change->early_next;
         change_over(&change->request, change->early);
+        st_engine_close_soon(engine);
         return;
     }
     bool perhaps = st_flusher_perhaps_stored(engine, &change->request);
@@ -69,6 +75,9 @@ static void change_begin(struct st_change *change, enum st_error early) {
     st_timer_start(engine->loop, &change->deadline, change->early != ST_OK ? 0 : CHANGE_TIMEOUT);
     if (change->early == ST_OK) {
         st_flusher_add(engine, &change->request);
+    } else {
+        change->early_next = engine->changes_early;
+        engine->changes_early = change;
     }
 }
 
@@ -202,4 +211,9 @@ void st_changes_init(struct st_engine *engine) {
 
 void st_changes_release(struct st_engine *engine) {
     st_defer_cancel(engine->loop, &engine->producer_ids_ready);
+    while (engine->changes_early != NULL) {
+        struct st_change *change = engine->changes_early;
+        engine->changes_early = change->early_next;
+        change_free(change);
+    }
 }

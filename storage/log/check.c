@@ -306,8 +306,16 @@ static bool decide_request(struct build *build, struct st_request *request) {
 
 /* A held batch outlives its flush: it takes the bytes along. */
 static void leave_for_hold(struct st_flush *flush, struct st_append_request *append) {
-    if (append->blob == NULL) {
-        append->blob = kp_blob_ref(flush->object.blob);
+    struct kp_blob *lies_in = append->blob != NULL ? append->blob : flush->object.blob;
+    struct kp_blob *copy = lies_in->size / 4 > append->bytes.len ? kp_blob_new(append->bytes.len) : NULL;
+    if (copy != NULL) { /* what is held counts by its own bytes: it must not keep a whole slab or frame */
+        memcpy(copy->data, append->bytes.ptr, append->bytes.len);
+        st_metrics.produce_copied_bytes_total += append->bytes.len;
+        append->bytes.ptr = copy->data;
+        kp_blob_unref(append->blob);
+        append->blob = copy;
+    } else if (append->blob == NULL) {
+        append->blob = kp_blob_ref(lies_in);
     }
     flush->request_count--;
     flush->engine->flusher.bytes -= append->bytes.len;

@@ -115,6 +115,7 @@ struct st_change {
     struct st_engine *engine;
     struct st_timer deadline;
     enum st_error early; /* wrong in itself: told at once, never gathered */
+    struct st_change *early_next;
     void (*answer)(struct st_change *change, enum st_error error);
 };
 struct st_create_request {

@@ -44,6 +44,7 @@ static void load_end(struct st_load *load, enum st_error error, struct kp_blob *
     kp_blob_unref(blob);
     free(load);
     st_cache_trim(&engine->cache);
+    st_reads_retry(engine);
 }
 
 /* ---- from an object ---- */
@@ -144,20 +145,39 @@ static size_t entry_rows(const struct st_entry *entry, uint64_t slot, struct ent
     return count;
 }
 
-static void cache_entry(struct st_engine *engine, const struct st_journal_entry *raw, struct st_cached_blob *owner,
+/* False: out of memory. What is damaged is left out. */
+static bool cache_entry(struct st_engine *engine, const struct st_journal_entry *raw, struct st_cached_blob *owner,
                         struct entry_row *rows) {
     struct st_entry entry;
+    bool cached = true;
     if (!st_entry_read(raw->body, &entry)) {
-        return;
+        return true;
     }
     size_t count = entry_rows(&entry, raw->slot, rows, ENTRY_ROWS_MOST);
     for (size_t i = 0; i < count; i++) {
         const struct st_row *row = &rows[i].row;
         uint8_t *bytes = (uint8_t *)(uintptr_t)entry.inline_bytes.ptr + row->position;
         if ((size_t)row->position + row->len <= entry.inline_bytes.len && st_run_patch(bytes, row)) {
-            st_cache_add_run(&engine->cache, owner, raw->slot, row->position, kp_slice_of(bytes, row->len));
+            cached &= st_cache_add_run(&engine->cache, owner, raw->slot, row->position, kp_slice_of(bytes, row->len));
         }
     }
+    return cached;
+}
+
+static bool cache_page(struct st_load *load) {
+    struct st_engine *engine = load->engine;
+    const struct st_journal_read *op = &load->read;
+    if (op->count == 0) {
+        return true;
+    }
+    struct entry_row *rows = calloc(ENTRY_ROWS_MOST, sizeof *rows);
+    struct st_cached_blob *owner = rows != NULL ? st_cache_add_blob(&engine->cache, op->blob, load->cold) : NULL;
+    bool cached = owner != NULL;
+    for (size_t i = 0; owner != NULL && i < op->count; i++) {
+        cached &= cache_entry(engine, &op->entries[i], owner, rows);
+    }
+    free(rows);
+    return cached;
 }
 
 static void read_done(struct st_journal_read *op) {
@@ -167,22 +187,15 @@ static void read_done(struct st_journal_read *op) {
     enum st_error error = op->error;
     struct kp_slice bytes = {0};
     struct kp_blob *blob = NULL;
-    struct entry_row *rows = error == ST_OK ? calloc(ENTRY_ROWS_MOST, sizeof *rows) : NULL;
-    if (rows != NULL && op->count > 0) {
-        struct st_cached_blob *owner = st_cache_add_blob(&engine->cache, op->blob, load->cold);
-        for (size_t i = 0; owner != NULL && i < op->count; i++) {
-            cache_entry(engine, &op->entries[i], owner, rows);
-        }
-    }
-    free(rows);
     if (error == ST_OK) {
+        bool cached = cache_page(load);
         struct st_run *run = st_cache_find(&engine->cache, load->row.slot, load->row.position);
         if (run != NULL && run->bytes.len == load->row.len) {
             bytes = run->bytes;
             blob = kp_blob_ref(run->owner->blob);
         } else {
             bool there = op->count > 0 && op->entries[0].slot == load->row.slot;
-            error = there ? ST_DAMAGED : ST_ABSENT;
+            error = !there ? ST_ABSENT : !cached ? ST_NO_MEMORY : ST_DAMAGED;
         }
     }
     free(op->entries);

@@ -37,6 +37,7 @@ struct st_reader {
     struct pin *pins;
     struct reader_wait waits[WAITS_MOST];
     unsigned waiting;
+    bool starved; /* nothing could be asked for: it looks again when a load ends */
     bool loaded; /* something had to come from the store: its successor will be wanted soon */
     struct reader_part parts[];
 };
@@ -126,13 +127,15 @@ enum walk {
     WALK_MISSING, /* something on the way is not in memory, and has been asked for where there was room to */
 };
 
-/* Asks for a run that is not in memory. False: nothing could be asked for, and nothing is on its way. */
+/* Asks for a run that is not in memory, or waits until there is room to ask. False: no load is under way at all, so
+ * that none could ever end. */
 static bool want_run(struct st_reader *reader, size_t part, const struct st_row_ref *ref, bool cold) {
     struct reader_wait *wait = wait_free(reader);
     if (wait != NULL && st_load_start(reader->engine, ref, cold, &wait->wait)) {
         wait_use(wait, part);
     }
-    return reader->waiting > 0;
+    reader->starved = reader->waiting == 0 && reader->engine->load_count > 0;
+    return reader->waiting > 0 || reader->starved;
 }
 
 struct walk_at {
@@ -309,6 +312,15 @@ void st_read(struct st_engine *engine, struct st_read *op) {
     reader->next = engine->readers;
     engine->readers = reader;
     st_defer(engine->loop, &reader->step);
+}
+
+void st_reads_retry(struct st_engine *engine) {
+    for (struct st_reader *reader = engine->readers; reader != NULL; reader = reader->next) {
+        if (reader->starved) {
+            reader->starved = false;
+            st_defer(engine->loop, &reader->step);
+        }
+    }
 }
 
 void st_reads_release(struct st_engine *engine) {
