@@ -1,7 +1,8 @@
 /*
  * Checkpoints. Input: one byte that says which part, then that part without its CRC, which the harness appends: the
- * footer (and 8 bytes of object length before it), heads, index, or row block. Heads get the hash that their bytes have,
- * as a forger would. What is read is used as the engine uses it; what can be written again must read back the same.
+ * footer (and 8 bytes of object length before it), heads, index, or row block. Heads get the hash that their bytes
+ * have, as a forger would. What is read is used as the engine uses it; what can be written again must read back the
+ * same.
  */
 #include "storage/journal/checkpoint.h"
 

@@ -17,6 +17,7 @@ struct st_time_search {
     struct st_task step;
     struct st_load_wait wait;
     bool waiting;
+    int64_t wanted_ms; /* as the run was chosen: the partition may have gone on since */
 };
 
 static void search_end(struct st_time_search *search, enum st_error error, int64_t offset, int64_t timestamp_ms) {
@@ -122,6 +123,7 @@ static void search_step(struct st_time_search *search) {
         search_end(search, ST_UNREADABLE, -1, -1);
         return;
     }
+    search->wanted_ms = wanted;
     search->waiting = true;
 }
 
@@ -131,11 +133,7 @@ static void wait_done(struct st_load_wait *wait, enum st_error error, struct kp_
     if (error != ST_OK) {
         search_end(search, error == ST_DAMAGED || error == ST_ABSENT ? ST_DAMAGED : ST_UNREADABLE, -1, -1);
     } else if (blob != NULL) {
-        const struct st_find_time *op = search->op;
-        struct st_partition *partition =
-            st_fold_partition(search->engine->journal.fold, &op->topic_id, op->partition);
-        int64_t wanted = op->greatest && partition != NULL ? partition->time_reached_ms : op->timestamp_ms;
-        search_run(search, bytes, wanted);
+        search_run(search, bytes, search->wanted_ms);
     } else {
         st_defer(search->engine->loop, &search->step);
     }

@@ -50,7 +50,7 @@ static void an_ok_that_comes_after_the_fold_was_loaded_past_its_slot_is_not_beli
     run_ms(&mine, 10);
     assert_int_equal(sync.sync.error, ST_OK);
     assert_true(mine.engine->journal.fold->slot > mine.gate.put->slot + 10);
-    /* A store without the condition that a slot must lie above the checkpoint takes the late put into a trimmed slot. */
+    /* A store that does not ask whether a slot lies above the checkpoint takes the late put into a trimmed one. */
     mine.gate.hold_put = false;
     assert_int_equal(mine.engine->journal.owner, ST_SLOT_OPEN);
     gate_answer_put(&mine.gate, ST_OK, clock_wall(&virtual_clock));
@@ -153,7 +153,7 @@ static void entries_above_a_fold_that_lags_are_not_trimmed_by_its_process(void *
     }
     assert_int_equal(mine.engine->journal.fold->slot, known);
     run_ms(&mine, 5000); /* the grace */
-    mine.engine->journal.fold->entries_since_checkpoint = 100; /* it asks for the newest checkpoint, which is far above */
+    mine.engine->journal.fold->entries_since_checkpoint = 100; /* it asks for the newest checkpoint: far above */
     mine.gate.hold_read = true;
     st_checkpoints_consider(mine.engine);
     run_ms(&mine, 300000);

@@ -1,0 +1,287 @@
+/* Requests on their way through flushes: what is gathered, held, given up, and left behind when the engine ends. */
+#include "engine_fixture.h"
+
+static struct clock virtual_clock;
+static struct fixture fixture;
+
+static int start_with(const struct st_engine_options *options) {
+    fixture_open(&fixture, &virtual_clock, options);
+    return 0;
+}
+
+static int start(void **state) {
+    (void)state;
+    struct st_engine_options options = st_engine_options_default();
+    return start_with(&options);
+}
+
+/* No cache to speak of: everything is read back. */
+static int start_small(void **state) {
+    (void)state;
+    struct st_engine_options options = st_engine_options_default();
+    options.cache_bytes = 1;
+    return start_with(&options);
+}
+
+static int stop(void **state) {
+    (void)state;
+    fixture_close(&fixture, true);
+    return 0;
+}
+
+/* Forgets the engine at once, as a crash does, and lets the store end. */
+static int crash(void **state) {
+    (void)state;
+    st_engine_free(fixture.engine);
+    run_ms(&fixture, 100000);
+    fixture.gate.inner->ops->close(fixture.gate.inner, fixture_closed, &fixture);
+    run_ms(&fixture, 10);
+    assert_int_equal(fixture.closed, 1);
+    st_loop_free(fixture.loop);
+    return 0;
+}
+
+static void append_of_producer(struct appending *call, const struct kp_uuid *id, size_t len, int64_t producer_id,
+                               int32_t sequence) {
+    struct kp_blob *batch = letters(len, 1000);
+    *call = (struct appending){.part = {.topic_id = *id, .blob = batch}};
+    assert_int_equal(kp_batch_peek(kp_slice_of(batch->data, batch->size), &call->part.batch), KP_ERROR_NONE);
+    call->part.batch.producer_id = producer_id;
+    call->part.batch.producer_epoch = 0;
+    call->part.batch.base_sequence = sequence;
+    call->append = (struct st_append){.parts = &call->part, .count = 1, .timeout_ms = 30000, .done = appending_done};
+    st_append(fixture.engine, &call->append);
+    kp_blob_unref(batch);
+}
+
+/* ---- answers ---- */
+
+static void an_append_of_nothing_is_answered_from_the_loop(void **state) {
+    (void)state;
+    struct appending call = {.append = {.timeout_ms = 30000, .done = appending_done}};
+    st_append(fixture.engine, &call.append);
+    assert_int_equal(call.done, 0);
+    run_ms(&fixture, 1);
+    assert_int_equal(call.done, 1);
+}
+
+static void what_timed_out_before_its_put_left_is_refused_and_never_stored(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    struct appending first, second;
+    fixture.gate.hold_put = true;
+    append_begin(&fixture, &first, &id, letters(100, 1000), 10000);
+    run_ms(&fixture, 10);
+    append_begin(&fixture, &second, &id, letters(100, 1000), 1000); /* waits behind the first */
+    run_ms(&fixture, 2000);
+    assert_int_equal(second.done, 1);
+    assert_int_equal(second.part.error, ST_REFUSED);
+    assert_int_equal(first.done, 0);
+    gate_release_put(&fixture.gate);
+    run_ms(&fixture, 100);
+    assert_int_equal(first.part.error, ST_OK);
+    assert_int_equal(append_now(&fixture, &id, 100, 1000), 1);
+}
+
+static void what_timed_out_while_its_put_is_under_way_is_unknown(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    struct appending call;
+    fixture.gate.hold_put = true;
+    append_begin(&fixture, &call, &id, letters(100, 1000), 1000);
+    run_ms(&fixture, 2000);
+    assert_int_equal(call.done, 1);
+    assert_int_equal(call.part.error, ST_UNKNOWN);
+    gate_release_put(&fixture.gate);
+    run_ms(&fixture, 100);
+    assert_int_equal(append_now(&fixture, &id, 100, 1000), 1); /* it was stored all the same */
+}
+
+static void a_request_refused_with_a_put_that_had_no_effect_is_not_sent_again(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    struct appending gives_up, waits;
+    fixture.gate.hold_put = true;
+    append_begin(&fixture, &gives_up, &id, letters(100, 1000), 1000);
+    append_begin(&fixture, &waits, &id, letters(200, 1000), 30000);
+    run_ms(&fixture, 10);
+    gate_answer_put(&fixture.gate, ST_REFUSED, clock_wall(&virtual_clock));
+    for (int i = 0; i < 300 && gives_up.done == 0; i++) { /* refused again and again until the first has given up */
+        run_ms(&fixture, 10);
+        if (fixture.gate.put != NULL && gives_up.done == 0) {
+            gate_answer_put(&fixture.gate, ST_REFUSED, clock_wall(&virtual_clock));
+        }
+    }
+    assert_int_equal(gives_up.part.error, ST_REFUSED);
+    fixture.gate.hold_put = false;
+    if (fixture.gate.put != NULL) {
+        gate_release_put(&fixture.gate);
+    }
+    run_ms(&fixture, 5000);
+    assert_int_equal(waits.part.error, ST_OK);
+    assert_int_equal(waits.part.base_offset, 0);
+    assert_int_equal(append_now(&fixture, &id, 100, 1000), 1);
+}
+
+/* ---- limits ---- */
+
+static void a_store_takes_no_more_partitions_than_every_process_has_memory_for(void **state) {
+    (void)state;
+    char name[16];
+    for (int i = 0; i < ST_FOLD_PARTITIONS_MAX / ST_PARTITIONS_MAX - 1; i++) {
+        snprintf(name, sizeof name, "t%d", i);
+        create_now(&fixture, name, ST_PARTITIONS_MAX);
+    }
+    struct creating calls[3]; /* in one entry: the first takes what is left but one, the last finds room */
+    int32_t sizes[] = {ST_PARTITIONS_MAX - 1, 2, 1};
+    static const char *const names[] = {"a", "b", "c"};
+    for (int i = 0; i < 3; i++) {
+        calls[i] = (struct creating){
+            .op = {.name = kp_slice_cstr(names[i]), .partitions = sizes[i], .done = creating_done}};
+        st_topic_create(fixture.engine, &calls[i].op);
+    }
+    run_ms(&fixture, 10);
+    assert_int_equal(calls[0].op.error, ST_OK);
+    assert_int_equal(calls[1].op.error, ST_BAD_PARTITIONS);
+    assert_int_equal(calls[2].op.error, ST_OK);
+}
+
+static void held_batches_are_bounded_in_number(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    static struct appending calls[ST_HELD_MOST + 10];
+    for (int i = 0; i < ST_HELD_MOST + 10; i++) {
+        append_of_producer(&calls[i], &id, 10, 1000 + i, 5);
+    }
+    run_ms(&fixture, 100);
+    int refused = 0;
+    for (int i = 0; i < ST_HELD_MOST + 10; i++) {
+        refused += calls[i].done;
+        assert_true(calls[i].done == 0 || calls[i].part.error == ST_REFUSED);
+    }
+    assert_int_equal(refused, 10);
+    run_ms(&fixture, 5000); /* the hold is over: producers nobody knows are accepted */
+    for (int i = 0; i < ST_HELD_MOST; i++) {
+        assert_int_equal(calls[i].part.error, ST_OK);
+    }
+}
+
+static void a_held_batch_keeps_its_own_bytes_and_not_the_flush_that_it_came_in(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    static struct appending large, early[20], zero;
+    append_of_producer(&zero, &id, 10, 7, 0);
+    run_ms(&fixture, 10);
+    uint64_t before = 0;
+    for (int i = 0; i < 20; i++) {
+        append_begin(&fixture, &large, &id, letters(3000 * 1000, 1000), 30000);
+        append_of_producer(&early[i], &id, 10, 100 + i, 3);
+        run_ms(&fixture, 10);
+        st_cache_release(&fixture.engine->cache);
+        st_cache_init(&fixture.engine->cache, fixture.options.cache_bytes);
+        before = i == 2 ? kp_blob_stats().live_bytes : before;
+    }
+    assert_true(kp_blob_stats().live_bytes <= before + (1 << 20)); /* not another slab with each */
+    run_ms(&fixture, 5000);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(early[i].part.error, ST_OK);
+    }
+}
+
+/* ---- reading back ---- */
+
+static void more_readers_than_loads_all_get_their_records(void **state) {
+    (void)state;
+    enum { RUNS = 150 };
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    for (int i = 0; i < RUNS; i++) {
+        append_now(&fixture, &id, 20000, 1000);
+    }
+    static struct reading calls[RUNS];
+    for (int i = 0; i < RUNS; i++) {
+        read_begin(&fixture, &calls[i], &id, i, 100);
+    }
+    run_ms(&fixture, 1000);
+    for (int i = 0; i < RUNS; i++) {
+        assert_int_equal(calls[i].done, 1);
+        assert_int_equal(calls[i].part.error, ST_OK);
+        assert_true(calls[i].part.chain.bytes > 20000);
+        kp_chain_release(&calls[i].part.chain);
+    }
+}
+
+struct finding {
+    struct st_find_time op;
+    int done;
+};
+
+static void finding_done(struct st_find_time *op) {
+    ST_OWNER(op, struct finding, op)->done++;
+}
+
+static void the_greatest_time_is_found_although_a_greater_comes_meanwhile(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    append_now(&fixture, &id, 20000, 500);
+    append_now(&fixture, &id, 20000, 400);
+    fixture.gate.hold_object_get = true;
+    struct finding call = {.op = {.topic_id = id, .greatest = true, .done = finding_done}};
+    st_find_time(fixture.engine, &call.op);
+    run_ms(&fixture, 10);
+    assert_int_equal(call.done, 0);
+    append_now(&fixture, &id, 20000, 900);
+    gate_release_object_get(&fixture.gate);
+    run_ms(&fixture, 10);
+    assert_int_equal(call.done, 1);
+    assert_int_equal(call.op.error, ST_OK);
+    assert_true(call.op.offset == 0 || call.op.offset == 2);
+}
+
+/* ---- the end of an engine ---- */
+
+static void a_crash_with_answers_pending_leaves_nothing_behind(void **state) {
+    (void)state;
+    static struct appending waiting, held, due;
+    static struct creating wrong, gathered;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    fixture.gate.hold_put = true;
+    append_begin(&fixture, &waiting, &id, letters(100, 1000), 30000);
+    append_of_producer(&held, &id, 10, 7, 5);
+    append_begin(&fixture, &due, &id, letters(100, 1000), 50);
+    run_ms(&fixture, 49);
+    wrong.op = (struct st_topic_create){.name = KP_SLICE_LIT("no good"), .partitions = 1, .done = creating_done};
+    gathered.op = (struct st_topic_create){.name = KP_SLICE_LIT("good"), .partitions = 1, .done = creating_done};
+    st_topic_create(fixture.engine, &wrong.op);
+    st_topic_create(fixture.engine, &gathered.op);
+    virtual_clock.now_ns += 2 * ST_MS;
+    st_loop_run_due(fixture.loop); /* `due` has its answer now, and nobody was told yet */
+    fixture.gate.hold_put = false;
+    if (fixture.gate.put != NULL) {
+        gate_release_put(&fixture.gate);
+    }
+    run_ms(&fixture, 0);
+    st_topic_create(fixture.engine, &wrong.op); /* its answer is due when the engine is gone */
+    int answered = wrong.done;
+    st_engine_free(fixture.engine);
+    fixture.engine = NULL;
+    run_ms(&fixture, 60000);
+    assert_int_equal(wrong.done, answered);
+}
+
+int main(void) {
+#define FLUSH_TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+#define SMALL_TEST(name) cmocka_unit_test_setup_teardown(name, start_small, stop)
+    const struct CMUnitTest tests[] = {
+        FLUSH_TEST(an_append_of_nothing_is_answered_from_the_loop),
+        FLUSH_TEST(what_timed_out_before_its_put_left_is_refused_and_never_stored),
+        FLUSH_TEST(what_timed_out_while_its_put_is_under_way_is_unknown),
+        FLUSH_TEST(a_request_refused_with_a_put_that_had_no_effect_is_not_sent_again),
+        FLUSH_TEST(a_store_takes_no_more_partitions_than_every_process_has_memory_for),
+        FLUSH_TEST(held_batches_are_bounded_in_number),
+        FLUSH_TEST(a_held_batch_keeps_its_own_bytes_and_not_the_flush_that_it_came_in),
+        SMALL_TEST(more_readers_than_loads_all_get_their_records),
+        SMALL_TEST(the_greatest_time_is_found_although_a_greater_comes_meanwhile),
+        cmocka_unit_test_setup_teardown(a_crash_with_answers_pending_leaves_nothing_behind, start, crash),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
