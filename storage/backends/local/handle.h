@@ -16,7 +16,7 @@
 
 #include "storage/backends/local/commit_lock.h"
 #include "storage/backends/local/db.h"
-#include "storage/backends/local/extent_files.h"
+#include "storage/backends/local/extent.h"
 #include "storage/backends/local/watch.h"
 #include "storage/backends/local/writer.h"
 #include "storage/runtime/worker.h"
@@ -28,7 +28,6 @@ struct st_local {
     int directory;
     struct st_writer writer;
     struct st_extents extents;
-    struct st_extent_files extent_files;
     uint32_t files_named;      /* objects with a file to themselves; loop thread */
     struct st_commit_lock lock; /* committer thread */
     struct st_timer courtesy;   /* the lock is kept for a put that may follow a lost one, until it runs out */

@@ -68,7 +68,6 @@ static void release(struct st_local *local) {
     st_db_close(&local->copy_db);
     st_db_close(&local->commit_db);
     if (local->writer.fd >= 0) {
-        st_extent_files_release(&local->extent_files);
         st_extents_release(&local->extents);
         st_writer_release(&local->writer);
     }
@@ -198,7 +197,6 @@ static bool open_files(struct st_local *local, const char *directory, int *error
         return false;
     }
     st_extents_init(&local->extents, fs, local->directory, id);
-    st_extent_files_init(&local->extent_files, fs, local->directory);
     return true;
 }
 

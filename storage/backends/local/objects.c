@@ -72,8 +72,8 @@ void st_local_object_put(struct st_store *store, struct st_object_put *op) {
     st_local_call(local, local->uploads, put_run, put_finish, op);
 }
 
-/* ---- get: through the page cache, which serves the second reader, and whose reading ahead halves the CPU. The kernel
- * drops what it read ahead of a write that goes past the page cache, before that write returns. ---- */
+/* ---- get: through the page cache, which serves the second reader. What the kernel read ahead of a write that goes
+ * past the page cache, it drops before that write returns. ---- */
 
 /* Reads the header at `at` and checks that it is of this object. */
 static enum st_error read_header(const struct st_fs *fs, int fd, uint64_t at, const char *name,
@@ -99,38 +99,33 @@ static enum st_error read_data(const struct st_fs *fs, int fd, uint64_t at, uint
 }
 
 /* The range of an object whose header lies at `at`. */
-static enum st_error read_range(const struct st_fs *fs, int header_fd, int data_fd, uint64_t at,
-                                const struct st_object_get *op) {
+static enum st_error read_range(const struct st_fs *fs, int fd, uint64_t at, const struct st_object_get *op) {
     struct st_object_header header;
-    enum st_error result = read_header(fs, header_fd, at, op->name, &header);
+    enum st_error result = read_header(fs, fd, at, op->name, &header);
     if (result == ST_OK && (op->position > header.len || op->len > header.len - op->position)) {
         result = ST_DAMAGED;
     }
-    return result != ST_OK ? result : read_data(fs, data_fd, at + ST_HEADER_SIZE + op->position, op->into, op->len);
+    return result != ST_OK ? result : read_data(fs, fd, at + ST_HEADER_SIZE + op->position, op->into, op->len);
+}
+
+static enum st_error get(const struct st_local *local, const struct st_object_get *op) {
+    struct st_extent_place place = {.at = 0};
+    bool in_extent = st_extent_name_parse(op->name, &place);
+    if (!in_extent && !st_object_file_name_valid(op->name)) {
+        return ST_ABSENT;
+    }
+    int fd = local->fs->open(local->directory, in_extent ? place.path : op->name, O_RDONLY, 0);
+    if (fd < 0) {
+        return errno == ENOENT ? ST_ABSENT : ST_REFUSED;
+    }
+    enum st_error result = read_range(local->fs, fd, in_extent ? place.at : 0, op);
+    close(fd);
+    return result;
 }
 
 static void get_run(struct st_local *local, void *arg) {
     struct st_object_get *op = arg;
-    struct st_extent_place place;
-    if (st_extent_name_parse(op->name, &place)) {
-        struct st_extent_file *file = st_extent_files_take(&local->extent_files, place.path);
-        if (file == NULL) {
-            op->error = errno == ENOENT ? ST_ABSENT : ST_REFUSED;
-        } else {
-            op->error = read_range(local->fs, file->header_fd, file->data_fd, place.at, op);
-            st_extent_files_give(&local->extent_files, file);
-        }
-    } else if (!st_object_file_name_valid(op->name)) {
-        op->error = ST_ABSENT;
-    } else {
-        int fd = local->fs->open(local->directory, op->name, O_RDONLY, 0);
-        if (fd < 0) {
-            op->error = errno == ENOENT ? ST_ABSENT : ST_REFUSED;
-        } else {
-            op->error = read_range(local->fs, fd, fd, 0, op);
-            close(fd);
-        }
-    }
+    op->error = get(local, op);
     op->date_ms = st_local_date_ms();
 }
 
