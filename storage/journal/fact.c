@@ -1,6 +1,21 @@
 /* Facts on the wire: one writer and one reader per body, behind a length so that a reader can tell a newer one. */
 #include "storage/journal/fact.h"
 
+bool st_topic_name_valid(struct kp_slice name) {
+    if (name.ptr == NULL || name.len < 1 || name.len > ST_TOPIC_NAME_MAX ||
+        kp_slice_equal(name, KP_SLICE_LIT(".")) || kp_slice_equal(name, KP_SLICE_LIT(".."))) {
+        return false;
+    }
+    for (size_t i = 0; i < name.len; i++) {
+        uint8_t c = name.ptr[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && !(c >= '0' && c <= '9') && c != '.' && c != '_' && c != '-') {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void write_topic(struct st_pack *out, const struct st_fact_topic *topic) {
     st_pack_uuid(out, &topic->id);
     st_pack_slice(out, topic->name);

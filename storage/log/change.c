@@ -2,21 +2,6 @@
 #include "storage/engine_state.h"
 #include "storage/topic_config.h"
 
-bool st_topic_name_valid(struct kp_slice name) {
-    if (name.ptr == NULL || name.len < 1 || name.len > ST_TOPIC_NAME_MAX ||
-        kp_slice_equal(name, KP_SLICE_LIT(".")) || kp_slice_equal(name, KP_SLICE_LIT(".."))) {
-        return false;
-    }
-    for (size_t i = 0; i < name.len; i++) {
-        uint8_t c = name.ptr[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!letter && !(c >= '0' && c <= '9') && c != '.' && c != '_' && c != '-') {
-            return false;
-        }
-    }
-    return true;
-}
-
 #define CHANGE_TIMEOUT (30 * ST_SECOND)
 
 /* ---- what all have in common ---- */
@@ -60,7 +45,7 @@ static void *change_new(struct st_engine *engine, size_t size, enum st_request_k
                         void (*answer)(struct st_change *change, enum st_error error)) {
     struct st_change *change = calloc(1, size);
     if (change == NULL) {
-        abort(); /* a few hundred bytes: nothing sensible can go on without them */
+        return NULL;
     }
     change->request = (struct st_request){.kind = kind, .over = change_over};
     change->engine = engine;
@@ -122,6 +107,10 @@ static bool encode_configs(const struct st_topic_create *op, struct st_pack *out
 void st_topic_create(struct st_engine *engine, struct st_topic_create *op) {
     struct st_create_request *request =
         change_new(engine, sizeof *request, ST_REQUEST_TOPIC_CREATE, create_answer);
+    if (request == NULL) {
+        st_refuse_create(engine, op);
+        return;
+    }
     request->op = op;
     request->partitions = op->partitions;
     request->first_offset = op->first_offset;
@@ -153,6 +142,10 @@ static void delete_answer(struct st_change *change, enum st_error error) {
 void st_topic_delete(struct st_engine *engine, struct st_topic_delete *op) {
     struct st_delete_request *request =
         change_new(engine, sizeof *request, ST_REQUEST_TOPIC_DELETE, delete_answer);
+    if (request == NULL) {
+        st_refuse_delete(engine, op);
+        return;
+    }
     request->op = op;
     request->id = op->id;
     change_begin(&request->change, ST_OK);
@@ -192,6 +185,10 @@ static void producer_ids_ready(struct st_task *task) {
     if (engine->producer_id_waiting != NULL && !engine->producer_ids_asked) {
         struct st_producer_ids_request *request =
             change_new(engine, sizeof *request, ST_REQUEST_PRODUCER_IDS, producer_ids_answer);
+        if (request == NULL) {
+            producer_ids_serve(engine, ST_NO_MEMORY);
+            return;
+        }
         engine->producer_ids_asked = true;
         change_begin(&request->change, ST_OK);
     }
