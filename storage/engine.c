@@ -220,10 +220,14 @@ struct st_engine *st_engine_new(struct st_loop *loop, struct st_store *store, co
     st_journal_init(&engine->journal, engine, 0);
     st_flusher_init(engine);
     st_cache_init(&engine->cache, options->cache_bytes);
+    st_refusals_init(engine);
     st_appends_init(engine);
     st_changes_init(engine);
     st_waits_init(engine);
-    st_checkpoints_init(engine);
+    if (!st_checkpoints_init(engine)) {
+        st_engine_free(engine);
+        return NULL;
+    }
     return engine;
 }
 
@@ -256,7 +260,7 @@ void st_engine_open(struct st_engine *engine, void (*opened)(void *arg, enum st_
 static void close_check(struct st_task *task) {
     struct st_engine *engine = ST_OWNER(task, struct st_engine, close_check);
     bool idle = engine->ops == 0 && st_flusher_idle(engine) && engine->completed == NULL && engine->readers == NULL &&
-                engine->time_searches == NULL && engine->changes_early == NULL;
+                engine->time_searches == NULL && engine->changes_early == NULL && st_refusals_idle(engine);
     if (idle && engine->closed != NULL) {
         void (*closed)(void *arg) = engine->closed;
         engine->closed = NULL;
@@ -289,6 +293,7 @@ void st_engine_free(struct st_engine *engine) {
     st_loads_release(engine);
     st_flusher_release(engine);
     st_appends_release(engine);
+    st_refusals_release(engine);
     st_changes_release(engine);
     st_checkpoints_release(engine);
     st_blocks_release(engine);

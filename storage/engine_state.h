@@ -10,6 +10,7 @@
 #include "storage/log/cache.h"
 #include "storage/log/flush.h"
 #include "storage/log/load.h"
+#include "storage/log/refusal.h"
 
 #define ST_HOLD_NS (2 * ST_SECOND) /* how long a batch waits for its predecessor */
 #define ST_HOLD_MOST 5             /* batches held per producer and partition */
@@ -67,6 +68,7 @@ struct st_engine {
     unsigned load_failures;
     struct st_checkpointer *checkpointer;
 
+    struct st_refusals refusals;
     struct st_task recheck_held;
     struct st_sync *failed_syncs;
     struct st_task fail_syncs;
@@ -97,7 +99,7 @@ void st_engine_fail_syncs_soon(struct st_engine *engine, struct st_sync *list);
 /* The end of a load: a fold, owned by the engine from here on, or an error. */
 void st_engine_loaded(struct st_engine *engine, enum st_error error, struct st_fold *fold);
 /* checkpointing.c */
-void st_checkpoints_init(struct st_engine *engine);
+bool st_checkpoints_init(struct st_engine *engine); /* false: out of memory */
 void st_checkpoints_release(struct st_engine *engine);
 /* After each own commit: begins a checkpoint when one is due. */
 void st_checkpoints_consider(struct st_engine *engine);

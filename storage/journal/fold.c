@@ -202,12 +202,13 @@ void st_window_add(struct st_window *window, int16_t epoch, int32_t first_sequen
 
 /* ---- growth of the sorted arrays ---- */
 
-/* Room for one more element of `size` bytes in a malloc'ed array. */
+/* Room for `count` elements of `size` bytes in a malloc'ed array. */
 static bool grow(void *array, size_t count, size_t *capacity, size_t size) {
-    if (count < *capacity) {
+    if (count <= *capacity) {
         return true;
     }
     size_t wanted = *capacity == 0 ? 4 : *capacity * 2;
+    wanted = wanted > count ? wanted : count;
     void *grown = realloc(*(void **)array, wanted * size);
     if (grown == NULL) {
         return false;
@@ -217,19 +218,28 @@ static bool grow(void *array, size_t count, size_t *capacity, size_t size) {
     return true;
 }
 
-struct st_producer *st_partition_add_producer(struct st_partition *partition, int64_t id) {
-    struct st_producer *producer = calloc(1, sizeof *producer);
-    if (producer == NULL || !grow(&partition->producers, partition->producer_count, &partition->producer_capacity,
-                                  sizeof(struct st_producer *))) {
-        free(producer);
-        return NULL;
-    }
+static bool grow_producers(struct st_partition *partition, size_t more) {
+    return grow(&partition->producers, partition->producer_count + more, &partition->producer_capacity,
+                sizeof(struct st_producer *));
+}
+
+/* There is room for it. */
+static void insert_producer(struct st_partition *partition, struct st_producer *producer, int64_t id) {
     producer->id = id;
     size_t at = producer_position(partition, id);
     memmove(&partition->producers[at + 1], &partition->producers[at],
             (partition->producer_count - at) * sizeof(struct st_producer *));
     partition->producers[at] = producer;
     partition->producer_count++;
+}
+
+struct st_producer *st_partition_add_producer(struct st_partition *partition, int64_t id) {
+    struct st_producer *producer = calloc(1, sizeof *producer);
+    if (producer == NULL || !grow_producers(partition, 1)) {
+        free(producer);
+        return NULL;
+    }
+    insert_producer(partition, producer, id);
     return producer;
 }
 
@@ -294,24 +304,28 @@ static bool fill_topic(struct st_topic_state *topic, const struct st_fact_topic 
     return true;
 }
 
-struct st_topic_state *st_fold_add_topic(struct st_fold *fold, const struct st_fact_topic *fact) {
-    if (st_fold_topic_by_id(fold, &fact->id) != NULL || st_fold_topic_by_name(fold, fact->name) != NULL ||
-        fact->partitions > ST_FOLD_PARTITIONS_MAX - fold->partition_count) {
-        return NULL;
-    }
+static bool topic_fits(const struct st_fold *fold, const struct st_fact_topic *fact) {
+    return st_fold_topic_by_id(fold, &fact->id) == NULL && st_fold_topic_by_name(fold, fact->name) == NULL &&
+           fact->partitions <= ST_FOLD_PARTITIONS_MAX - fold->partition_count;
+}
+
+static bool grow_topics(struct st_fold *fold, size_t more) {
     size_t capacity = fold->topic_capacity;
-    if (!grow(&fold->by_name, fold->topic_count, &capacity, sizeof(struct st_topic_state *)) ||
-        !grow(&fold->by_id, fold->topic_count, &fold->topic_capacity, sizeof(struct st_topic_state *))) {
-        return NULL;
-    }
+    return grow(&fold->by_name, fold->topic_count + more, &capacity, sizeof(struct st_topic_state *)) &&
+           grow(&fold->by_id, fold->topic_count + more, &fold->topic_capacity, sizeof(struct st_topic_state *));
+}
+
+static struct st_topic_state *topic_new(const struct st_fact_topic *fact) {
     struct st_topic_state *topic = calloc(1, sizeof *topic);
-    if (topic == NULL) {
-        return NULL;
-    }
-    if (!fill_topic(topic, fact)) {
+    if (topic != NULL && !fill_topic(topic, fact)) {
         topic_free(topic);
         return NULL;
     }
+    return topic;
+}
+
+/* It fits, and there is room for it. */
+static void insert_topic(struct st_fold *fold, struct st_topic_state *topic) {
     size_t name_at = name_position(fold, topic->view.name), id_at = id_position(fold, &topic->view.id);
     size_t tail = fold->topic_count * sizeof(struct st_topic_state *);
     memmove(&fold->by_name[name_at + 1], &fold->by_name[name_at], tail - name_at * sizeof(struct st_topic_state *));
@@ -319,7 +333,17 @@ struct st_topic_state *st_fold_add_topic(struct st_fold *fold, const struct st_f
     fold->by_name[name_at] = topic;
     fold->by_id[id_at] = topic;
     fold->topic_count++;
-    fold->partition_count += fact->partitions;
+    fold->partition_count += topic->view.partition_count;
+}
+
+struct st_topic_state *st_fold_add_topic(struct st_fold *fold, const struct st_fact_topic *fact) {
+    if (!topic_fits(fold, fact) || !grow_topics(fold, 1)) {
+        return NULL;
+    }
+    struct st_topic_state *topic = topic_new(fact);
+    if (topic != NULL) {
+        insert_topic(fold, topic);
+    }
     return topic;
 }
 
@@ -368,13 +392,17 @@ bool st_row_extend(struct st_row *row, const struct st_fact_append *fact, uint64
     return true;
 }
 
+static bool grow_rows(struct st_partition *partition, size_t more) {
+    return grow(&partition->rows, partition->row_count + more, &partition->row_capacity, sizeof(struct st_row));
+}
+
 static bool add_row(struct st_partition *partition, const struct st_fact_append *fact, uint64_t slot) {
     if (fact->max_timestamp_ms > partition->time_reached_ms) {
         partition->time_reached_ms = fact->max_timestamp_ms;
     }
     struct st_row *last = partition->row_count > 0 ? &partition->rows[partition->row_count - 1] : NULL;
     if (last == NULL || !st_row_extend(last, fact, slot)) {
-        if (!grow(&partition->rows, partition->row_count, &partition->row_capacity, sizeof(struct st_row))) {
+        if (!grow_rows(partition, 1)) {
             return false;
         }
         last = &partition->rows[partition->row_count++];
@@ -384,7 +412,114 @@ static bool add_row(struct st_partition *partition, const struct st_fact_append 
     return true;
 }
 
-static bool apply_append(struct st_fold *fold, const struct st_fact_append *fact, uint64_t slot) {
+/*
+ * Memory for what an entry brings, taken before anything of it is applied, so that an entry is applied whole or not at
+ * all. (An append to a topic that the same entry creates finds its room when it is applied; no writer of ours makes one.)
+ */
+struct reserve {
+    struct st_topic_state **topics; /* in the order of their facts; NULL: does not fit */
+    size_t topic_count, topic_capacity, topic_next;
+    int32_t partitions;
+    struct st_producer **producers;
+    size_t producer_count, producer_capacity;
+    char *object_name;
+};
+
+static bool reserve_topic(struct st_fold *fold, const struct st_fact_topic *fact, struct reserve *reserve) {
+    if (!grow(&reserve->topics, reserve->topic_count + 1, &reserve->topic_capacity, sizeof(struct st_topic_state *)) ||
+        !grow_topics(fold, reserve->topic_count + 1)) {
+        return false;
+    }
+    struct st_topic_state *topic = NULL;
+    bool fits = fact->partitions <= ST_FOLD_PARTITIONS_MAX - reserve->partitions;
+    if (fits && (topic = topic_new(fact)) == NULL) {
+        return false;
+    }
+    reserve->partitions += fits ? fact->partitions : 0;
+    reserve->topics[reserve->topic_count++] = topic;
+    return true;
+}
+
+static bool reserve_append(struct st_fold *fold, const struct st_fact_append *fact, struct reserve *reserve) {
+    struct st_partition *partition = st_fold_partition(fold, &fact->topic_id, fact->partition);
+    if (partition == NULL) {
+        return true;
+    }
+    if (partition->reserved_slot != fold->slot + 1) {
+        partition->reserved_slot = fold->slot + 1;
+        partition->reserved_rows = partition->reserved_producers = 0;
+    }
+    if (!grow_rows(partition, ++partition->reserved_rows)) {
+        return false;
+    }
+    if ((fact->flags & ST_APPEND_PRODUCER) == 0 || st_partition_producer(partition, fact->producer_id) != NULL) {
+        return true;
+    }
+    struct st_producer *producer = NULL;
+    if (!grow_producers(partition, ++partition->reserved_producers) ||
+        !grow(&reserve->producers, reserve->producer_count + 1, &reserve->producer_capacity,
+              sizeof(struct st_producer *)) ||
+        (producer = calloc(1, sizeof *producer)) == NULL) {
+        return false;
+    }
+    reserve->producers[reserve->producer_count++] = producer;
+    return true;
+}
+
+static bool reserve_fact(struct st_fold *fold, const struct st_fact *fact, struct reserve *reserve) {
+    switch (fact->type) {
+    case ST_FACT_topic_created:
+        return reserve_topic(fold, &fact->u.topic, reserve);
+    case ST_FACT_object:
+        reserve->object_name = (char *)(uintptr_t)duplicate(fact->u.object.name).ptr;
+        return reserve->object_name != NULL && grow(&fold->objects, fold->object_count + 1, &fold->object_capacity,
+                                                    sizeof(struct st_object_ref));
+    case ST_FACT_append:
+        return reserve_append(fold, &fact->u.append, reserve);
+    default:
+        return true;
+    }
+}
+
+/* Frees what was not used. */
+static void reserve_release(struct reserve *reserve) {
+    for (size_t i = reserve->topic_next; i < reserve->topic_count; i++) {
+        if (reserve->topics[i] != NULL) {
+            topic_free(reserve->topics[i]);
+        }
+    }
+    for (size_t i = 0; i < reserve->producer_count; i++) {
+        free(reserve->producers[i]);
+    }
+    free(reserve->topics);
+    free(reserve->producers);
+    free(reserve->object_name);
+}
+
+static bool apply_topic_created(struct st_fold *fold, const struct st_fact_topic *fact, struct reserve *reserve) {
+    struct st_topic_state *topic = reserve->topics[reserve->topic_next];
+    if (topic == NULL || !topic_fits(fold, fact)) {
+        return false;
+    }
+    reserve->topic_next++;
+    insert_topic(fold, topic);
+    return true;
+}
+
+static struct st_producer *add_producer(struct st_partition *partition, int64_t id, struct reserve *reserve) {
+    if (reserve->producer_count == 0) { /* of a topic that this entry created */
+        return st_partition_add_producer(partition, id);
+    }
+    if (!grow_producers(partition, 1)) {
+        return NULL;
+    }
+    struct st_producer *producer = reserve->producers[--reserve->producer_count];
+    insert_producer(partition, producer, id);
+    return producer;
+}
+
+static bool apply_append(struct st_fold *fold, const struct st_fact_append *fact, uint64_t slot,
+                         struct reserve *reserve) {
     struct st_partition *partition = st_fold_partition(fold, &fact->topic_id, fact->partition);
     if (partition == NULL || partition->end != fact->base || !add_row(partition, fact, slot)) {
         return false;
@@ -396,7 +531,7 @@ static bool apply_append(struct st_fold *fold, const struct st_fact_append *fact
     if ((fact->flags & ST_APPEND_PRODUCER) != 0) {
         struct st_producer *producer = st_partition_producer(partition, fact->producer_id);
         if (producer == NULL) {
-            producer = st_partition_add_producer(partition, fact->producer_id);
+            producer = add_producer(partition, fact->producer_id, reserve);
         }
         if (producer == NULL) {
             return false;
@@ -410,24 +545,18 @@ static bool apply_append(struct st_fold *fold, const struct st_fact_append *fact
     return true;
 }
 
-static bool apply_object(struct st_fold *fold, struct kp_slice name, uint64_t len, uint64_t slot) {
-    if (!grow(&fold->objects, fold->object_count, &fold->object_capacity, sizeof(struct st_object_ref))) {
-        return false;
-    }
-    struct kp_slice copy = duplicate(name);
-    if (copy.ptr == NULL) {
-        return false;
-    }
+static void apply_object(struct st_fold *fold, struct kp_slice name, uint64_t len, uint64_t slot,
+                         struct reserve *reserve) {
     fold->objects[fold->object_count++] =
-        (struct st_object_ref){.slot = slot, .name = (char *)(uintptr_t)copy.ptr, .len = len};
+        (struct st_object_ref){.slot = slot, .name = reserve->object_name, .len = len};
+    reserve->object_name = NULL;
     fold->objects_hash = st_hash_mix(fold->objects_hash, slot);
     for (size_t i = 0; i < name.len; i++) {
         fold->objects_hash = st_hash_mix(fold->objects_hash, name.ptr[i]);
     }
-    return true;
 }
 
-static bool apply_fact(struct st_fold *fold, const struct st_fact *fact, uint64_t slot) {
+static bool apply_fact(struct st_fold *fold, const struct st_fact *fact, uint64_t slot, struct reserve *reserve) {
     switch (fact->type) {
     case ST_FACT_level:
         if (fact->u.level <= fold->level || fact->u.level > ST_LEVEL) {
@@ -436,7 +565,7 @@ static bool apply_fact(struct st_fold *fold, const struct st_fact *fact, uint64_
         fold->level = fact->u.level;
         return true;
     case ST_FACT_topic_created:
-        return st_fold_add_topic(fold, &fact->u.topic) != NULL;
+        return apply_topic_created(fold, &fact->u.topic, reserve);
     case ST_FACT_topic_deleted:
         return apply_topic_deleted(fold, &fact->u.topic_id);
     case ST_FACT_producer_ids:
@@ -446,9 +575,10 @@ static bool apply_fact(struct st_fold *fold, const struct st_fact *fact, uint64_
         fold->next_producer_id += fact->u.producer_ids;
         return true;
     case ST_FACT_object:
-        return apply_object(fold, fact->u.object.name, fact->u.object.len, slot);
+        apply_object(fold, fact->u.object.name, fact->u.object.len, slot, reserve);
+        return true;
     case ST_FACT_append:
-        return apply_append(fold, &fact->u.append, slot);
+        return apply_append(fold, &fact->u.append, slot, reserve);
     }
     return false;
 }
@@ -469,9 +599,10 @@ static bool bytes_fit(const struct st_entry *entry, const struct st_fact *fact, 
     return true;
 }
 
-/* Decodes every fact without applying any. */
-static bool well_formed(const struct st_entry *entry) {
+/* Decodes every fact without applying any, and takes the memory that applying them needs. */
+static enum st_apply prepare(struct st_fold *fold, const struct st_entry *entry, struct reserve *reserve) {
     struct st_unpack commits = st_unpack_of(entry->commits);
+    bool room = true;
     struct st_commit commit;
     uint64_t object_len = 0;
     while (st_commit_next(&commits, &commit)) {
@@ -479,31 +610,45 @@ static bool well_formed(const struct st_entry *entry) {
         struct st_fact fact;
         while (st_unpack_left(&facts) > 0) {
             if (!st_fact_read(&facts, &fact) || !bytes_fit(entry, &fact, &object_len)) {
-                return false;
+                return ST_APPLY_DAMAGED;
             }
+            room = room && reserve_fact(fold, &fact, reserve);
         }
     }
-    return !commits.failed;
+    return commits.failed ? ST_APPLY_DAMAGED : room ? ST_APPLY_OK : ST_APPLY_NO_MEMORY;
 }
 
-enum st_apply st_fold_apply(struct st_fold *fold, struct kp_slice body) {
-    struct st_entry entry;
-    if (!st_entry_read(body, &entry) || !well_formed(&entry)) {
-        return ST_APPLY_DAMAGED;
-    }
+static enum st_apply apply_facts(struct st_fold *fold, const struct st_entry *entry, struct reserve *reserve) {
     uint64_t slot = fold->slot + 1;
-    struct st_unpack commits = st_unpack_of(entry.commits);
+    struct st_unpack commits = st_unpack_of(entry->commits);
     struct st_commit commit;
     while (st_commit_next(&commits, &commit)) {
         struct st_unpack facts = st_unpack_of(commit.facts);
         struct st_fact fact;
         while (st_unpack_left(&facts) > 0 && st_fact_read(&facts, &fact)) {
-            if (!apply_fact(fold, &fact, slot)) {
+            if (!apply_fact(fold, &fact, slot, reserve)) {
                 return ST_APPLY_MISFIT;
             }
         }
     }
-    fold->slot = slot;
+    return ST_APPLY_OK;
+}
+
+enum st_apply st_fold_apply(struct st_fold *fold, struct kp_slice body) {
+    struct st_entry entry;
+    if (!st_entry_read(body, &entry)) {
+        return ST_APPLY_DAMAGED;
+    }
+    struct reserve reserve = {0};
+    enum st_apply result = prepare(fold, &entry, &reserve);
+    if (result == ST_APPLY_OK) {
+        result = apply_facts(fold, &entry, &reserve);
+    }
+    reserve_release(&reserve);
+    if (result != ST_APPLY_OK) {
+        return result;
+    }
+    fold->slot++;
     fold->entries_since_checkpoint++;
     fold->bytes_since_checkpoint += body.len;
     return ST_APPLY_OK;

@@ -54,6 +54,8 @@ struct st_partition {
     size_t producer_count, producer_capacity;
     int64_t next_end, next_time_ms; /* while an entry is built: as st_producer.next */
     uint64_t check_mark;
+    uint64_t reserved_slot;         /* not state: the entry for which there is room for so many more: */
+    uint32_t reserved_rows, reserved_producers;
     struct st_waiter *waiters;  /* not state: who wants to know when end rises */
 };
 
@@ -73,7 +75,7 @@ struct st_object_ref {
     uint64_t len;
 };
 
-/* Partitions of one store, over all topics: each takes about 150 bytes in every process, records or not. A fact that
+/* Partitions of one store, over all topics: each takes about 160 bytes in every process, records or not. A fact that
  * would pass it does not fit. */
 #define ST_FOLD_PARTITIONS_MAX 200000
 
@@ -102,6 +104,7 @@ enum st_apply {
     ST_APPLY_OK,
     ST_APPLY_DAMAGED, /* the bytes fail their check: the fold is as before */
     ST_APPLY_MISFIT,  /* a fact does not fit: the fold may only be freed */
+    ST_APPLY_NO_MEMORY, /* the fold is as before, and the same entry may be tried again */
 };
 /* Applies slot fold->slot + 1. */
 enum st_apply st_fold_apply(struct st_fold *fold, struct kp_slice body);

@@ -120,7 +120,8 @@ static void request_fill(struct st_append_state *append, size_t i) {
 void st_append(struct st_engine *engine, struct st_append *op) {
     struct st_append_state *append = calloc(1, sizeof *append + op->count * sizeof append->requests[0]);
     if (append == NULL) {
-        abort(); /* a few hundred bytes: nothing sensible can go on without them */
+        st_refuse_append(engine, op);
+        return;
     }
     append->engine = engine;
     append->op = op;

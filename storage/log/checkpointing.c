@@ -570,20 +570,24 @@ void st_checkpoint_load(struct st_engine *engine, const struct st_checkpoint_ref
     loader_begin(&self->open_loader, engine, ref);
 }
 
-void st_checkpoints_init(struct st_engine *engine) {
+bool st_checkpoints_init(struct st_engine *engine) {
     struct st_checkpointer *self = calloc(1, sizeof *self);
     if (self == NULL) {
-        abort();
+        return false;
     }
     self->engine = engine;
     self->newer_loader.loaded = newer_loaded;
     self->tick.fn = tick;
     engine->checkpointer = self;
     st_timer_start(engine->loop, &self->tick, TRIM_TICK);
+    return true;
 }
 
 void st_checkpoints_release(struct st_engine *engine) {
     struct st_checkpointer *self = engine->checkpointer;
+    if (self == NULL) {
+        return;
+    }
     st_timer_stop(engine->loop, &self->tick);
     kp_blob_unref(self->open_loader.tail);
     kp_blob_unref(self->newer_loader.tail);

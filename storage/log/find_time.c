@@ -146,7 +146,8 @@ static void step_due(struct st_task *task) {
 void st_find_time(struct st_engine *engine, struct st_find_time *op) {
     struct st_time_search *search = calloc(1, sizeof *search);
     if (search == NULL) {
-        abort();
+        st_refuse_find(engine, op);
+        return;
     }
     search->engine = engine;
     search->op = op;

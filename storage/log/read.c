@@ -297,7 +297,8 @@ static void step_due(struct st_task *task) {
 void st_read(struct st_engine *engine, struct st_read *op) {
     struct st_reader *reader = calloc(1, sizeof *reader + op->count * sizeof reader->parts[0]);
     if (reader == NULL) {
-        abort();
+        st_refuse_read(engine, op);
+        return;
     }
     reader->engine = engine;
     reader->op = op;
