@@ -9,7 +9,8 @@
  *   - after every start: a partition ends above the last offset that was acknowledged in it;
  *   - at the end every message was acknowledged, and reading all partitions from the start gives offsets 0, 1, 2 ...
  *     without a hole, each message exactly once, whole, in the order sent, at the offset that was acknowledged.
- * The gateway is killed once more before the reading. Exit status 0 and a last line "ok ..." when all holds.
+ * The gateway is killed once more before the reading. A second gateway, on the same store and never killed, must give the
+ * same. Exit status 0 and a last line "ok ..." when all holds.
  */
 #include <errno.h>
 #include <librdkafka/rdkafka.h>
@@ -39,14 +40,25 @@ static int64_t acknowledged_last[PARTITIONS];
 static int sent, acknowledged;
 static uint64_t random_state;
 
-static pid_t gateway_pid;
-static char bootstrap[64] = "127.0.0.1:0";
+struct gateway {
+    pid_t pid; /* 0: not running */
+    char address[64];
+};
+static struct gateway victim = {.address = "127.0.0.1:0"};
+static struct gateway witness = {.address = "127.0.0.1:0"}; /* a second one on the same store, which nobody kills */
+
+static void kill_gateway(struct gateway *gateway) {
+    if (gateway->pid > 0) {
+        kill(gateway->pid, SIGKILL);
+        waitpid(gateway->pid, NULL, 0);
+        gateway->pid = 0;
+    }
+}
 
 static void die(const char *what, const char *why) {
     printf("not ok crash: %s: %s\n", what, why);
-    if (gateway_pid > 0) {
-        kill(gateway_pid, SIGKILL);
-    }
+    kill_gateway(&victim);
+    kill_gateway(&witness);
     exit(1);
 }
 
@@ -70,20 +82,21 @@ static void sleep_ms(uint64_t ms) {
 
 /* ---- the gateway ---- */
 
-static void start_gateway(const char *program, const char *store) {
+/* On the port that it had before, if it had one. */
+static void start_gateway(struct gateway *gateway, const char *program, const char *store) {
     int ends[2];
     if (pipe(ends) != 0) {
         die("pipe", strerror(errno));
     }
-    gateway_pid = fork();
-    if (gateway_pid < 0) {
+    gateway->pid = fork();
+    if (gateway->pid < 0) {
         die("fork", strerror(errno));
     }
-    if (gateway_pid == 0) {
+    if (gateway->pid == 0) {
         dup2(ends[1], STDOUT_FILENO);
         close(ends[0]);
         close(ends[1]);
-        execl(program, program, "--kafka", bootstrap, "--http", "none", "--store", store, "--num.partitions", "4",
+        execl(program, program, "--kafka", gateway->address, "--http", "none", "--store", store, "--num.partitions", "4",
               "--log.level", "warn", (char *)NULL);
         _exit(127);
     }
@@ -92,18 +105,12 @@ static void start_gateway(const char *program, const char *store) {
     char line[512];
     bool ready = false;
     while (!ready && out != NULL && fgets(line, sizeof line, out) != NULL) {
-        ready = sscanf(line, "ready kafka=%63s", bootstrap) == 1;
+        ready = sscanf(line, "ready kafka=%63s", gateway->address) == 1;
     }
     if (!ready) {
         die("the gateway", "did not become ready");
     }
     fclose(out); /* it prints nothing more there */
-}
-
-static void kill_gateway(void) {
-    kill(gateway_pid, SIGKILL);
-    waitpid(gateway_pid, NULL, 0);
-    gateway_pid = 0;
 }
 
 /* ---- messages ---- */
@@ -154,9 +161,9 @@ static void set(rd_kafka_conf_t *conf, const char *name, const char *value) {
     }
 }
 
-static rd_kafka_t *new_handle(rd_kafka_type_t type, rd_kafka_conf_t *conf) {
+static rd_kafka_t *new_handle(rd_kafka_type_t type, rd_kafka_conf_t *conf, const struct gateway *gateway) {
     char error[256];
-    set(conf, "bootstrap.servers", bootstrap);
+    set(conf, "bootstrap.servers", gateway->address);
     set(conf, "log_level", "2");
     set(conf, "reconnect.backoff.ms", "10");
     set(conf, "reconnect.backoff.max.ms", "50");
@@ -175,7 +182,7 @@ static rd_kafka_t *new_producer(void) {
     set(conf, "retry.backoff.ms", "20");
     set(conf, "socket.timeout.ms", "10000");
     rd_kafka_conf_set_dr_msg_cb(conf, delivered);
-    return new_handle(RD_KAFKA_PRODUCER, conf);
+    return new_handle(RD_KAFKA_PRODUCER, conf, &victim);
 }
 
 static void check_ends(rd_kafka_t *kafka) {
@@ -246,13 +253,13 @@ static void check_message(struct reading *reading, const rd_kafka_message_t *mes
     reading->count++;
 }
 
-static void read_all(void) {
+static void read_all(const struct gateway *gateway) {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     set(conf, "group.id", "unused");
     set(conf, "enable.auto.commit", "false");
     set(conf, "check.crcs", "true");
     set(conf, "enable.partition.eof", "true");
-    rd_kafka_t *kafka = new_handle(RD_KAFKA_CONSUMER, conf);
+    rd_kafka_t *kafka = new_handle(RD_KAFKA_CONSUMER, conf, gateway);
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(PARTITIONS);
     struct reading reading = {.count = 0};
     for (int p = 0; p < PARTITIONS; p++) {
@@ -299,7 +306,8 @@ int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("seed %llu\n", (unsigned long long)seed);
 
-    start_gateway(program, store);
+    start_gateway(&victim, program, store);
+    start_gateway(&witness, program, store);
     rd_kafka_t *kafka = new_producer();
     int cut = 0; /* messages that were under way when the gateway was killed */
     for (int round = 0; round < rounds; round++) {
@@ -317,10 +325,10 @@ int main(int argc, char **argv) {
             }
             rd_kafka_poll(kafka, 1);
         }
-        kill_gateway();
+        kill_gateway(&victim);
         cut += sent - acknowledged;
         sleep_ms(random_next() % PAUSE_MS_MAX);
-        start_gateway(program, store);
+        start_gateway(&victim, program, store);
         check_ends(kafka);
     }
     rd_kafka_resp_err_t error = rd_kafka_flush(kafka, WAIT_MS);
@@ -328,10 +336,12 @@ int main(int argc, char **argv) {
         die("the rest was not acknowledged within a minute", rd_kafka_err2str(error));
     }
     rd_kafka_destroy(kafka);
-    kill_gateway();
-    start_gateway(program, store);
-    read_all();
-    kill_gateway();
+    kill_gateway(&victim);
+    start_gateway(&victim, program, store);
+    read_all(&victim);
+    read_all(&witness);
+    kill_gateway(&victim);
+    kill_gateway(&witness);
     printf("ok crash: %d kills, %d messages acknowledged, %d were under way at a kill\n", rounds, sent, cut);
     return 0;
 }
