@@ -40,5 +40,5 @@ void gw_dispatch_begin(struct gw_exchange *x) {
 }
 
 bool gw_dispatch_waits_turn(const struct gw_exchange *x) {
-    return (x->header.api->flags & KP_API_PARKS) != 0;
+    return x->header.api != &kp_apis[KP_API_produce];
 }

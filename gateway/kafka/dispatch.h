@@ -12,8 +12,8 @@
 const char *gw_dispatch_decode(struct gw_exchange *x, size_t size);
 /* Calls the handler, at most once. */
 void gw_dispatch_begin(struct gw_exchange *x);
-/* Requests that may park begin only when they are first in their connection's queue: an answer that waits its turn
- * behind another would hold record bytes meanwhile. */
+/* All but Produce begin only when they are first in their connection's queue: an answer that waits its turn behind
+ * others would hold its bytes meanwhile, and a hundred requests for everything would all be answered in one pass. */
 bool gw_dispatch_waits_turn(const struct gw_exchange *x);
 
 #define API(key, name, ...) void gw_handle_##name(struct gw_exchange *x);

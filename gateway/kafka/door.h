@@ -4,8 +4,9 @@
  *
  * The budget (queued.max.request.bytes) is charged with the room that a frame takes, from its first byte until its
  * exchange is over. A connection that finds no room is not closed but stops being read: its client's socket fills up,
- * which is how TCP says "wait". Frames half arrived could then wait for each other for ever, so one connection at a
- * time may overdraw: the memory bound is the budget plus one frame of the largest size allowed. What a request takes
+ * which is how TCP says "wait". While any waits, whoever holds room must use it: frames that come too slowly are
+ * closed, long polls that hold much are answered (gw_link_inspect). Frames half arrived could wait for each other for ever, so one connection at a time may
+ * overdraw: the memory bound is the budget plus one frame of the largest size allowed. What a request takes
  * besides, decoded and on its way to an answer, is counted too, but never refused.
  *
  * While there is any connection the fold is synced once a second, which bounds for how long what another gateway has
@@ -27,6 +28,7 @@ struct gw_kafka {
     size_t answer_bytes;             /* in answers that clients have not taken yet, about */
     bool relief_asked;               /* st_append_on_relief was called and has not come back */
     struct st_task wake;
+    struct st_timer inspection; /* runs while any waits for room */
     struct st_timer refresh;
     struct st_sync sync;
     bool syncing;
@@ -35,6 +37,7 @@ struct gw_kafka {
 /* The first connection has come. */
 void gw_door_begin_refresh(struct gw_kafka *door);
 
+bool gw_door_has_room(const struct gw_kafka *door, size_t bytes);
 /* False: no room now; the link waits in line and is resumed when there may be some. */
 bool gw_door_charge(struct gw_kafka *door, struct gw_link *link, size_t bytes);
 /* Counts bytes that are in use already. */

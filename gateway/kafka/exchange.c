@@ -33,9 +33,16 @@ struct gw_exchange *gw_exchange_new(struct gw_link *link, struct kp_blob *frame,
     return x;
 }
 
+static size_t beyond_little(size_t bytes) {
+    return bytes > GW_EXCHANGE_LITTLE ? bytes - GW_EXCHANGE_LITTLE : 0;
+}
+
 void gw_exchange_charge(struct gw_exchange *x, size_t bytes) {
-    x->charged += bytes;
-    gw_door_add(x->gateway->kafka, bytes);
+    size_t counted = beyond_little(x->besides);
+    x->besides += bytes;
+    counted = beyond_little(x->besides) - counted;
+    x->charged += counted;
+    gw_door_add(x->gateway->kafka, counted);
 }
 
 static void exchange_free(struct gw_exchange *x) {

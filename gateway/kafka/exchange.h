@@ -30,7 +30,8 @@ struct gw_exchange {
     struct kp_arena arena; /* decoded request; capped by the size of the frame */
     struct kp_arena room;  /* the handler's state and its response */
     struct kp_blob *frame;
-    size_t charged; /* of the door's budget */
+    size_t besides; /* bytes taken besides the frame */
+    size_t charged; /* of the door's budget: the frame, and what is not little besides it */
     struct kp_chain answer;
     int64_t begun_ns;
     unsigned holds;
@@ -46,7 +47,9 @@ struct gw_exchange {
 
 /* Takes over the reference to the frame. NULL: memory is out, the reference is dropped, nothing is charged. */
 struct gw_exchange *gw_exchange_new(struct gw_link *link, struct kp_blob *frame, size_t charged);
-/* Charges what is held besides the frame; it is refunded with it. */
+/* Charges what is held besides the frame; it is refunded with it. A little is free: ten thousand consumers that wait
+ * must not use up the room for what producers send. */
+#define GW_EXCHANGE_LITTLE ((size_t)8 * 1024)
 void gw_exchange_charge(struct gw_exchange *x, size_t bytes);
 /* Frees it when it is answered and not held. Called by the link when its answer has left, or can not leave. */
 void gw_exchange_release(struct gw_exchange *x);

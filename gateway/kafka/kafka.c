@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#define INSPECTION_NS ST_SECOND
+
 /* ---- the line ---- */
 
 static void join_line(struct gw_kafka *door, struct gw_link *link) {
@@ -45,8 +47,10 @@ static void wake_line(struct st_task *task) {
     }
 }
 
+/* Nobody is woken to find no room again. */
 static void wake_soon(struct gw_kafka *door) {
-    if (door->waiting != NULL) {
+    bool room = door->overdrawn == NULL || gw_door_has_room(door, 1);
+    if (door->waiting != NULL && room) {
         st_defer(door->gateway->loop, &door->wake);
     }
 }
@@ -54,7 +58,20 @@ static void wake_soon(struct gw_kafka *door) {
 static void relieved(void *arg) {
     struct gw_kafka *door = arg;
     door->relief_asked = false;
-    wake_soon(door);
+    if (door->waiting != NULL) {
+        st_defer(door->gateway->loop, &door->wake);
+    }
+}
+
+static void inspection_due(struct st_timer *timer) {
+    struct gw_kafka *door = ST_OWNER(timer, struct gw_kafka, inspection);
+    for (struct gw_link *link = door->links, *next = NULL; link != NULL; link = next) {
+        next = link->next;
+        gw_link_inspect(link);
+    }
+    if (door->waiting != NULL) {
+        st_timer_start(door->gateway->loop, timer, INSPECTION_NS);
+    }
 }
 
 /* ---- the budget ---- */
@@ -64,16 +81,24 @@ void gw_door_add(struct gw_kafka *door, size_t bytes) {
     st_metrics.frame_bytes = (int64_t)door->frame_bytes;
 }
 
+bool gw_door_has_room(const struct gw_kafka *door, size_t bytes) {
+    size_t limit = (size_t)door->gateway->config->queued_max_request_bytes;
+    return bytes <= limit && door->frame_bytes <= limit - bytes;
+}
+
 bool gw_door_charge(struct gw_kafka *door, struct gw_link *link, size_t bytes) {
     size_t limit = (size_t)door->gateway->config->queued_max_request_bytes;
     size_t largest = (size_t)door->gateway->config->socket_request_max_bytes;
-    bool fits = bytes <= limit && door->frame_bytes <= limit - bytes;
+    bool fits = gw_door_has_room(door, bytes);
     if (!fits && (door->overdrawn == NULL || door->overdrawn == link) && door->frame_bytes + bytes <= limit + largest) {
         door->overdrawn = link;
         fits = true;
     }
     if (!fits) {
         join_line(door, link);
+        if (door->inspection.heap_index == 0) {
+            st_timer_start(door->gateway->loop, &door->inspection, INSPECTION_NS);
+        }
         return false;
     }
     gw_door_add(door, bytes);
@@ -143,6 +168,7 @@ static struct gw_kafka *door_of(struct gateway *gateway) {
             door->gateway = gateway;
             door->last = &door->waiting;
             door->wake.fn = wake_line;
+            door->inspection.fn = inspection_due;
             door->refresh.fn = refresh_due;
         }
         gateway->kafka = door;
@@ -171,6 +197,7 @@ void gw_kafka_free(struct gateway *gateway) {
         st_append_on_relief(gateway->engine, NULL, NULL);
         st_defer_cancel(gateway->loop, &gateway->kafka->wake);
         st_timer_stop(gateway->loop, &gateway->kafka->refresh);
+        st_timer_stop(gateway->loop, &gateway->kafka->inspection);
         free(gateway->kafka);
         gateway->kafka = NULL;
     }

@@ -8,7 +8,8 @@
 
 enum {
     FRAME_GROWTH = 4,            /* a claim may take this many times what was sent */
-    FRAME_PROGRESS = 1024 * 1024 /* every so many bytes of a frame win another receive.timeout.ms */
+    FRAME_PROGRESS = 1024 * 1024, /* every so many bytes of a frame win another receive.timeout.ms */
+    FRAME_LEAST_PACE = 16 * 1024  /* bytes between two inspections */
 };
 
 static void link_free(struct gw_link *link) {
@@ -146,17 +147,17 @@ static void frame_whole(struct gw_link *link) {
     }
 }
 
-/* False: there is no room now, or the link is closing. */
+/* False: the link is closing. */
 static bool frame_begin(struct gw_link *link) {
-    size_t start = link->earned > GW_FRAME_START ? link->earned : GW_FRAME_START;
-    start = start < link->size ? start : link->size;
-    if (!gw_door_charge(link->door, link, start)) {
-        return false;
-    }
+    size_t least = link->size < GW_FRAME_START ? link->size : GW_FRAME_START;
+    size_t start = link->earned < link->size ? link->earned : link->size;
+    start = start > least && gw_door_has_room(link->door, start) ? start : least;
+    gw_door_add(link->door, start);
     link->frame = kp_blob_new(start);
     link->charged = start;
     link->got = 0;
     link->rewarded = 0;
+    link->suspect = false;
     if (link->frame == NULL) {
         gw_link_close(link);
     }
@@ -194,6 +195,20 @@ static bool may_begin_frame(struct gw_link *link) {
     struct gateway *gateway = link->door->gateway;
     return !gateway->draining && link->under_way < (unsigned)gateway->config->connection_max_requests &&
            gw_conn_backlog(link->conn) < GW_CONN_LOW_WATER && gw_door_may_begin(link->door, link);
+}
+
+void gw_link_inspect(struct gw_link *link) {
+    if (link->first != NULL && link->first->hurry != NULL && link->first->besides > GW_EXCHANGE_LITTLE) {
+        link->first->hurry(link->first);
+    }
+    if (link->frame == NULL || link->paused || link->closing || link->charged <= GW_FRAME_START) {
+        return;
+    }
+    if (link->suspect && link->got - link->inspected < FRAME_LEAST_PACE) {
+        gw_link_refuse(link, "too slow while memory is short");
+    }
+    link->suspect = true;
+    link->inspected = link->got;
 }
 
 /* ---- what the connection calls ---- */

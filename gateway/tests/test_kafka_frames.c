@@ -178,24 +178,53 @@ static void an_unproven_connection_may_claim_little(void **state) {
 
 static void reading_pauses_when_the_budget_is_used_up_and_one_frame_may_pass(void **state) {
     struct door *door = *state;
-    door->config.queued_max_request_bytes = GW_FRAME_START;
+    door->config.queued_max_request_bytes = 4 * GW_FRAME_START;
     struct client *first = proven_client(door), *second = proven_client(door), *third = proven_client(door);
     uint8_t *bytes = calloc(1, 1024 * 1024);
     assert_non_null(bytes);
     claim(first, 1024 * 1024);
-    assert_int_equal(client_give(first, bytes, GW_FRAME_START, SIZE_MAX), GW_FRAME_START);
-    claim(second, 1024 * 1024); /* finds no room and is the first to overdraw */
-    assert_int_equal(client_give(second, bytes, GW_FRAME_START, SIZE_MAX), GW_FRAME_START);
+    assert_int_equal(client_give(first, bytes, 4 * GW_FRAME_START, SIZE_MAX), 4 * GW_FRAME_START);
+    claim(second, 1024 * 1024); /* finds no room beyond its first bytes and is the first to overdraw */
+    assert_int_equal(client_give(second, bytes, 2 * GW_FRAME_START, SIZE_MAX), 2 * GW_FRAME_START);
     claim(third, 1024 * 1024);
-    assert_int_equal(client_give(third, bytes, 1, SIZE_MAX), 0);
+    assert_int_equal(client_give(third, bytes, GW_FRAME_START + 1, SIZE_MAX), GW_FRAME_START);
     assert_true(third->paused);
     assert_int_equal(third->deadline_ns, ST_NEVER); /* it is not the client that is slow */
+    client_free(proven_client(door)); /* who asks for little is served */
     client_free(second);
-    door_run(door, ST_SECOND);
+    door_run(door, ST_MS);
     assert_false(third->paused);
     assert_int_equal(client_give(third, bytes, 1, SIZE_MAX), 1); /* now it may overdraw */
     client_free(first);
     client_free(third);
+    free(bytes);
+}
+
+static void a_frame_that_comes_too_slowly_is_closed_only_while_others_wait_for_its_room(void **state) {
+    struct door *door = *state;
+    door->config.queued_max_request_bytes = 4 * GW_FRAME_START;
+    struct client *slow = proven_client(door), *quick = proven_client(door), *waits = proven_client(door);
+    uint8_t *bytes = calloc(1, 1024 * 1024);
+    assert_non_null(bytes);
+    claim(slow, 1024 * 1024);
+    client_give(slow, bytes, 2 * GW_FRAME_START, SIZE_MAX);
+    door_run(door, 5 * ST_SECOND);
+    assert_false(slow->closed);
+    claim(quick, 1024 * 1024);
+    client_give(quick, bytes, 2 * GW_FRAME_START, SIZE_MAX); /* overdraws */
+    claim(waits, 1024 * 1024);
+    client_give(waits, bytes, GW_FRAME_START + 1, SIZE_MAX);
+    assert_true(waits->paused);
+    for (int i = 0; i < 4; i++) {
+        client_give(quick, bytes, 32 * 1024, SIZE_MAX);
+        door_run(door, ST_SECOND);
+    }
+    assert_true(slow->closed);
+    assert_false(quick->closed);
+    assert_false(waits->closed);
+    client_free(slow);
+    client_free(quick);
+    client_free(waits);
     free(bytes);
 }
 
@@ -343,6 +372,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_claim_takes_no_more_memory_than_was_earned, setup, teardown),
         cmocka_unit_test_setup_teardown(an_unproven_connection_may_claim_little, setup, teardown),
         cmocka_unit_test_setup_teardown(reading_pauses_when_the_budget_is_used_up_and_one_frame_may_pass, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_frame_that_comes_too_slowly_is_closed_only_while_others_wait_for_its_room, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_connection_has_so_many_requests_under_way, setup, teardown),
         cmocka_unit_test_setup_teardown(who_does_not_take_his_answers_is_not_read, setup, teardown),
