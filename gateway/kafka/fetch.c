@@ -36,6 +36,11 @@ static size_t positive(int32_t number) {
     return number > 0 ? (size_t)number : 0;
 }
 
+/* A limit of 0 or less lets one batch pass like any other that is too small for it (KIP-74). */
+static size_t limit_of(int32_t bytes) {
+    return bytes > 0 ? (size_t)bytes : 1;
+}
+
 /* ---- the answer ---- */
 
 static enum kp_error part_error(const struct fetch *fetch, const struct st_read_part *part) {
@@ -231,14 +236,14 @@ static void read_again(struct fetch *fetch) {
             *part = (struct st_read_part){.topic_id = id,
                                           .partition = wanted->partition,
                                           .offset = wanted->fetch_offset,
-                                          .max_bytes = positive(wanted->partition_max_bytes)};
+                                          .max_bytes = limit_of(wanted->partition_max_bytes)};
         }
     }
     size_t most = (size_t)x->gateway->config->fetch_max_bytes;
     if (x->gateway->kafka->answer_bytes > ANSWERS_PLENTY) {
         most = ANSWER_SMALL;
     }
-    size_t wished = positive(request->max_bytes);
+    size_t wished = limit_of(request->max_bytes);
     fetch->read.max_bytes = wished < most ? wished : most;
     st_read(x->gateway->engine, &fetch->read);
 }

@@ -3,8 +3,8 @@
  * message.timestamp.before.max.ms and message.timestamp.after.max.ms of now. The engine enforces the rest.
  *
  * A batch is opened (and inflated) only when its header cannot show that all is well: for most topics never. That
- * happens on the loop, so all batches of a request together may inflate to GW_RECORD_RULES_INFLATE bytes; beyond it they
- * are MESSAGE_TOO_LARGE, upon which clients split what they send.
+ * happens on the loop, so all batches of a request together may inflate to GW_RECORD_RULES_INFLATE bytes; beyond it
+ * they are MESSAGE_TOO_LARGE, upon which clients split what they send.
  */
 #ifndef GW_KAFKA_RECORD_RULES_H
 #define GW_KAFKA_RECORD_RULES_H

@@ -94,20 +94,23 @@ static void limits_hold_but_the_first_batch_always_comes(void **state) {
     struct fetch_one one;
     fetch_one(&one, "t", 0);
     one.topic.partitions.count = 3;
-    one.request.max_bytes = 1;
-    struct kp_arena arena;
-    kp_arena_init(&arena, 1 << 20);
-    struct kp_fetch_response response;
-    client_call(client, KP_API_fetch, 11, &one.request, &arena, &response);
-    struct kp_fetch_response_partition *partitions = first_partition(&response);
-    int64_t first = -1;
-    assert_int_equal(response.responses.items[0].partitions.count, 3); /* every one is answered */
-    assert_int_equal(partitions[0].records.bytes.len, 0);
-    assert_non_null(partitions[0].records.bytes.ptr); /* empty, not null */
-    assert_int_equal(batches_in(partitions[1].records.bytes, &first), 1);
-    assert_int_equal(partitions[2].records.bytes.len, 0);
-    assert_int_equal(partitions[2].error_code, KP_ERROR_NONE);
-    kp_arena_release(&arena);
+    static const int32_t limits[] = {1, 0, -1, INT32_MIN};
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        one.request.max_bytes = limits[i];
+        struct kp_arena arena;
+        kp_arena_init(&arena, 1 << 20);
+        struct kp_fetch_response response;
+        client_call(client, KP_API_fetch, 11, &one.request, &arena, &response);
+        struct kp_fetch_response_partition *partitions = first_partition(&response);
+        int64_t first = -1;
+        assert_int_equal(response.responses.items[0].partitions.count, 3); /* every one is answered */
+        assert_int_equal(partitions[0].records.bytes.len, 0);
+        assert_non_null(partitions[0].records.bytes.ptr); /* empty, not null */
+        assert_int_equal(batches_in(partitions[1].records.bytes, &first), 1);
+        assert_int_equal(partitions[2].records.bytes.len, 0);
+        assert_int_equal(partitions[2].error_code, KP_ERROR_NONE);
+        kp_arena_release(&arena);
+    }
     client_free(client);
 }
 

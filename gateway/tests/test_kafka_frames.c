@@ -200,7 +200,7 @@ static void reading_pauses_when_the_budget_is_used_up_and_one_frame_may_pass(voi
     free(bytes);
 }
 
-static void a_frame_that_comes_too_slowly_is_closed_only_while_others_wait_for_its_room(void **state) {
+static void a_slow_frame_is_closed_only_while_others_wait_for_its_room(void **state) {
     struct door *door = *state;
     door->config.queued_max_request_bytes = 4 * GW_FRAME_START;
     struct client *slow = proven_client(door), *quick = proven_client(door), *waits = proven_client(door);
@@ -373,7 +373,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(an_unproven_connection_may_claim_little, setup, teardown),
         cmocka_unit_test_setup_teardown(reading_pauses_when_the_budget_is_used_up_and_one_frame_may_pass, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(a_frame_that_comes_too_slowly_is_closed_only_while_others_wait_for_its_room, setup,
+        cmocka_unit_test_setup_teardown(a_slow_frame_is_closed_only_while_others_wait_for_its_room, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_connection_has_so_many_requests_under_way, setup, teardown),
         cmocka_unit_test_setup_teardown(who_does_not_take_his_answers_is_not_read, setup, teardown),
