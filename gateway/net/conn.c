@@ -191,7 +191,16 @@ static void flush(struct gw_conn_io *io) {
     }
 }
 
+/* What a peer does not take would stay in the kernel for minutes after a close. */
+static void drop_unsent(struct gw_conn_io *io) {
+    struct linger none = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(io->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+}
+
 static void destroy(struct gw_conn_io *io) {
+    if (io->out.bytes > 0) {
+        drop_unsent(io);
+    }
     if (io->conn.ops != NULL) {
         io->conn.ops->closed(&io->conn, io->why);
     }
