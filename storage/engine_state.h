@@ -119,9 +119,9 @@ void st_reads_retry(struct st_engine *engine);
 void st_changes_init(struct st_engine *engine);
 void st_changes_release(struct st_engine *engine);
 /* row_find.c */
-enum st_row_search { ST_ROW_FOUND, ST_ROW_LOADING, ST_ROW_ABSENT };
+enum st_row_search { ST_ROW_FOUND, ST_ROW_LOADING, ST_ROW_ABSENT, ST_ROW_NO_MEMORY };
 /* The row that holds offset (log_start <= offset < end). ST_ROW_LOADING: it lies in a block of the checkpoint that is
- * being read; wait->done is called (without bytes) when it is there. ST_ROW_ABSENT: damaged, or too much under way. */
+ * being read; wait->done is called (without bytes) when it is there. ST_ROW_ABSENT: damaged. */
 enum st_row_search st_row_find(struct st_engine *engine, const struct st_partition *partition, int64_t offset,
                                struct st_row_ref *ref, struct st_load_wait *wait);
 /* The first row whose time_reached_ms is at least timestamp_ms; there is one. */

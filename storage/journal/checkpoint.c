@@ -263,7 +263,7 @@ bool st_block_read(struct kp_slice bytes, struct st_block *block) {
     block->names = malloc(names_capacity);
     struct st_unpack in = st_unpack_of(body);
     struct kp_slice name = {0};
-    bool fits = block->rows != NULL && block->names != NULL;
+    bool fits = block->rows != NULL && block->names != NULL, no_memory = !fits;
     while (fits && st_unpack_left(&in) > 0) {
         struct st_block_row *row = &block->rows[block->count];
         fits = read_row(&in, block->count > 0 ? row - 1 : NULL, row);
@@ -275,6 +275,7 @@ bool st_block_read(struct kp_slice bytes, struct st_block *block) {
     }
     if (!fits) {
         st_block_release(block);
+        block->no_memory = no_memory;
     }
     return fits;
 }

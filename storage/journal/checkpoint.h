@@ -37,6 +37,7 @@ struct st_block {
     struct st_block_row *rows;
     size_t count;
     char *names;
+    bool no_memory; /* why it could not be read; else it is damaged */
 };
 
 struct st_block_ref {

@@ -34,9 +34,13 @@ static void journal_stop(struct st_journal *journal, uint64_t slot, const char *
     ST_LOG(journal_stopped, "journal=%u slot=%llu why=%s", journal->number, (unsigned long long)slot, why);
 }
 
-/* False: the journal is stopped. */
+/* False: the journal is stopped, or memory is out (journal->starved) and the entry is to be read again later. */
 static bool apply(struct st_journal *journal, uint64_t slot, struct kp_slice body) {
     enum st_apply result = st_fold_apply(journal->fold, body);
+    journal->starved = result == ST_APPLY_NO_MEMORY;
+    if (journal->starved) {
+        return false;
+    }
     if (result != ST_APPLY_OK) {
         journal_stop(journal, slot, result == ST_APPLY_DAMAGED ? "damaged" : "misfit");
         return false;
@@ -57,13 +61,14 @@ static bool take_entry(struct st_journal *journal, const struct st_journal_entry
     bool contested = journal->commit != NULL && journal->owner == ST_SLOT_OPEN && journal->slot == entry->slot &&
                      (journal->put_state == ST_PUT_FLYING || journal->put_state == ST_PUT_RESOLVING ||
                       journal->put_state == ST_PUT_BACKOFF || journal->put_state == ST_PUT_PROVING);
+    journal->news = true;
+    bool applied = apply(journal, entry->slot, entry->body);
     struct st_entry parsed;
-    if (contested && st_entry_read(entry->body, &parsed)) {
+    if (contested && !journal->starved && st_entry_read(entry->body, &parsed)) {
         bool mine = st_entry_has(&parsed, &journal->commit->id);
         journal->owner = mine ? ST_SLOT_MINE : ST_SLOT_OTHERS;
     }
-    journal->news = true;
-    return apply(journal, entry->slot, entry->body);
+    return applied;
 }
 
 /* ---- sync ---- */
@@ -129,6 +134,7 @@ static void page_take(struct st_journal *journal) {
     struct st_journal_read *op = &journal->read;
     bool whole = true;
     journal->reading = false;
+    journal->starved = false;
     for (size_t i = 0; i < op->count && whole; i++) {
         whole = take_entry(journal, &op->entries[i]);
     }
@@ -136,6 +142,10 @@ static void page_take(struct st_journal *journal) {
     page_drop(journal);
     if (journal->stopped) {
         sync_end(journal, ST_UNREADABLE);
+    } else if (journal->starved && !whole) {
+        op->error = ST_NO_MEMORY;
+        read_failed(journal);
+        return;
     } else if (journal->loading) {
         /* the syncs go on when the newer fold stands */
     } else if (at_end) {
@@ -246,6 +256,13 @@ static void put_won(struct st_journal *journal) {
     uint64_t slot = journal->slot;
     if (slot == journal->fold->slot + 1 &&
         !apply(journal, slot, kp_slice_of(journal->body->data, journal->body->size))) {
+        if (journal->starved) { /* it stands: it is read, and applied, when there is memory */
+            journal->put_state = ST_PUT_RESOLVING;
+            journal->perhaps_stored = true;
+            journal->read_failures++;
+            st_timer_start(journal->engine->loop, &journal->read_retry, backoff_ns(journal, journal->read_failures));
+            return;
+        }
         commit_finish(journal, ST_UNKNOWN, 0);
         return;
     }

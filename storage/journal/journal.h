@@ -46,6 +46,7 @@ struct st_journal {
     uint32_t number;
     struct st_fold *fold;
     bool stopped;   /* an entry did not fit: nothing is written or synced any more */
+    bool starved;   /* the last entry could not be applied for want of memory */
     bool loading;   /* a newer checkpoint is being loaded; the old fold answers meanwhile */
 
     struct st_sync *sync_queued, *sync_sent;

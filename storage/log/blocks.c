@@ -67,6 +67,8 @@ static void got(struct st_object_get *op) {
     } else if (op->error == ST_OK && st_block_read(kp_slice_of(load->blob->data, load->blob->size), &block)) {
         kept = keep(&engine->blocks, load->number, &block);
         error = ST_OK;
+    } else if (op->error == ST_OK && block.no_memory) {
+        error = ST_NO_MEMORY;
     } else if (op->error == ST_OK || op->error == ST_DAMAGED) {
         error = ST_DAMAGED;
         ST_LOG(store_damaged, "what=checkpoint name=%s block=%zu", op->name, load->number);

@@ -219,7 +219,10 @@ void st_cache_committed(struct st_engine *engine, struct st_flush *flush, uint64
         if (owner == NULL) {
             owner = st_cache_add_blob(&engine->cache, in_object ? flush->object.blob : body, false);
         }
-        if (owner == NULL || !st_run_patch(data + row->position, row)) {
+        if (owner == NULL) {
+            break; /* no memory: they are read from the store */
+        }
+        if (!st_run_patch(data + row->position, row)) {
             ST_LOG(store_damaged, "what=flush slot=%llu", (unsigned long long)slot);
             break;
         }

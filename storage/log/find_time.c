@@ -117,9 +117,9 @@ static void search_step(struct st_time_search *search) {
             search_run(search, run->bytes, wanted);
             return;
         }
-        found = st_load_start(engine, &ref, true, &search->wait) ? ST_ROW_LOADING : ST_ROW_ABSENT;
+        found = st_load_start(engine, &ref, true, &search->wait) ? ST_ROW_LOADING : ST_ROW_NO_MEMORY;
     }
-    if (found == ST_ROW_ABSENT) {
+    if (found != ST_ROW_LOADING) {
         search_end(search, ST_UNREADABLE, -1, -1);
         return;
     }

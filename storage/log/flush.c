@@ -312,6 +312,7 @@ void st_flusher_add(struct st_engine *engine, struct st_request *request) {
     flusher->bytes += len;
     if (flush == NULL || (append != NULL && !flush_take_bytes(flush, append))) {
         request_end(engine, request, ST_NO_MEMORY);
+        pump(engine); /* a flush that was opened for it closes empty */
         return;
     }
     *flush->last = request;

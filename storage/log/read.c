@@ -159,7 +159,7 @@ static bool walk_row(struct st_reader *reader, const struct st_partition *partit
     if (search != ST_ROW_FOUND) {
         *result = reader->waiting > 0 ? WALK_MISSING : WALK_OVER;
         if (reader->waiting == 0) {
-            reader->parts[at->part].failed = search == ST_ROW_LOADING ? ST_UNREADABLE : ST_DAMAGED;
+            reader->parts[at->part].failed = search == ST_ROW_ABSENT ? ST_DAMAGED : ST_UNREADABLE;
         }
         return false;
     }

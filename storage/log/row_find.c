@@ -36,7 +36,7 @@ static enum st_row_search load_block(struct st_engine *engine, size_t number, st
         return ST_ROW_LOADING;
     }
     wait->block_wait.done = block_there;
-    return st_block_get(engine, number, &wait->block_wait) ? ST_ROW_LOADING : ST_ROW_ABSENT;
+    return st_block_get(engine, number, &wait->block_wait) ? ST_ROW_LOADING : ST_ROW_NO_MEMORY;
 }
 
 static bool is_of(const struct st_block_row *row, const struct st_partition *partition) {
