@@ -600,6 +600,10 @@ uint64_t st_sim_trimmed_below(struct st_sim *sim, uint32_t journal) {
     return sim_journal(&sim->state, journal)->trimmed_below;
 }
 
+uint64_t st_sim_revived(struct st_sim *sim, uint32_t journal) {
+    return sim_journal(&sim->state, journal)->revived;
+}
+
 uint64_t st_sim_checkpoint_slot(struct st_sim *sim, uint32_t journal) {
     return sim_newest_checkpoint(sim_journal(&sim->state, journal));
 }

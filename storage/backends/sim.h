@@ -74,6 +74,7 @@ const uint64_t *st_sim_fates(const struct st_sim *sim);
 /* What stands in the store, for the checker: 0 when there is none. */
 uint64_t st_sim_last_slot(struct st_sim *sim, uint32_t journal);
 uint64_t st_sim_trimmed_below(struct st_sim *sim, uint32_t journal);
+uint64_t st_sim_revived(struct st_sim *sim, uint32_t journal); /* trimmed slots that a late put brought back */
 uint64_t st_sim_checkpoint_slot(struct st_sim *sim, uint32_t journal);
 
 /* A handle for the process `node`; it has a loop of its own. NULL: out of memory. */

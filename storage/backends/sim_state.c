@@ -194,6 +194,7 @@ enum st_error sim_state_journal_put(struct sim_state *state, const struct st_jou
     slots_grow(journal, op->slot);
     journal->slots[op->slot - 1] = (struct sim_slot){sim_copy(body.ptr, body.len), body.len};
     journal->last = op->slot > journal->last ? op->slot : journal->last;
+    journal->revived += op->slot < journal->trimmed_below ? 1 : 0;
     return ST_OK;
 }
 

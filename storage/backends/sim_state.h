@@ -33,6 +33,7 @@ struct sim_journal {
     uint32_t number;
     struct sim_slot *slots; /* slots[0] is slot 1 */
     uint64_t room, last, trimmed_below;
+    uint64_t revived; /* puts that took effect below that */
     struct sim_checkpoint *checkpoints; /* all that ever stood, oldest first */
     size_t checkpoint_count;
 };

@@ -74,11 +74,14 @@ static void draw_sleepers(struct st_dice *dice, struct sim_plan *plan) {
     plan->period_ns = st_dice_between(dice, 1, 4) * ST_SECOND;
     plan->night_ns = PICK(dice, 2 * HOUR, 3 * HOUR);
     plan->frozen_by_night = true;
+    plan->clocks_off = true;
     plan->think_most_ns = st_dice_spread(dice, 2 * ST_MS, 30 * ST_MS);
     plan->store.profile.inline_limit = 0;
     plan->store.trim_grace_ms = plan->engine.trim_grace_ms = 100 * 60 * 1000;
     plan->store.guarded = st_dice_below(dice, 4) == 0;
     plan->engine.checkpoint_entries = (uint32_t)PICK(dice, 3, 8, 20);
+    plan->store.faults[ST_SIM_JOURNAL_PUT].lost_answer = (uint32_t)PICK(dice, 0, 100000, 400000);
+    plan->store.faults[ST_SIM_JOURNAL_PUT].timeout_ns = 500 * ST_MS;
 }
 
 static void draw_topics(struct st_dice *dice, struct sim_plan *plan) {

@@ -8,7 +8,8 @@
 #define EVENTS_MAX UINT64_C(3000000)     /* a seed that needs more turns in circles */
 #define HEAL_MOST_NS (30 * ST_SECOND)    /* I15 */
 #define MILLION INT64_C(1000000)
-#define HASH_EVERY 40                    /* runs of a node's loop between two looks at its state */
+#define HASH_EVERY 40                    /* runs of a node's loop between two hashes of its state */
+#define VIEW_EVERY 4                     /* ... between two looks at its ends */
 
 void sim_broken(struct sim_world *world, const char *format, ...) {
     if (world->broken) {
@@ -110,7 +111,7 @@ static void lose_calls(struct sim_node *node) {
 
 static void node_down(struct sim_node *node) {
     node->state = SIM_DOWN;
-    node->frozen = false;
+    node->frozen = node->drowsy = false;
     node->life++;
     st_sim_cancel(&node->world->clock, &node->death);
     st_sim_cancel(&node->world->clock, &node->thaw);
@@ -179,6 +180,8 @@ static void thaw_due(struct st_sim_event *event) {
         node->world_base_ns = sim_now(node->world);
     }
     node->frozen = false;
+    node->world->woken = node;
+    node->thawed_ns = node->world->woken_ns = sim_now(node->world);
     st_sim_trace(&node->world->clock, "thaws", node->number, 0, 0);
 }
 
@@ -186,7 +189,7 @@ static void freeze(struct sim_node *node, int64_t duration_ns) {
     if (node->state == SIM_DOWN || node->frozen) {
         return;
     }
-    node->mono_stands = node->world->plan.clocks_off && st_dice_below(&node->dice, 2) == 0;
+    node->mono_stands = node->world->plan.clocks_off && st_dice_below(&node->dice, 3) != 0;
     if (node->mono_stands) {
         node->mono_base_ns = mono_at(node, sim_now(node->world));
         node->world_base_ns = sim_now(node->world);
@@ -233,6 +236,10 @@ static void shut_down(struct sim_node *node) {
 
 struct sim_node *sim_node_any(struct sim_world *world, struct st_dice *dice) {
     unsigned first = (unsigned)st_dice_below(dice, world->plan.nodes);
+    /* A process that has just woken, and believes what it knew before, is where it is interesting to be. */
+    if (world->woken != NULL && sim_now(world) - world->woken_ns < 300 * ST_MS && st_dice_below(dice, 2) == 0) {
+        first = world->woken->number;
+    }
     for (unsigned i = 0; i < world->plan.nodes; i++) {
         struct sim_node *node = &world->nodes[(first + i) % world->plan.nodes];
         if (sim_node_ready(node, node->life)) {
@@ -252,6 +259,15 @@ void sim_node_view(struct sim_node *node, const struct sim_topic *topic, int32_t
     *end = view->end;
 }
 
+/* For the rest of the period and the night. */
+static void fall_asleep(struct sim_node *node) {
+    struct sim_world *world = node->world;
+    int64_t left = world->phase == SIM_BUSY ? world->turned_ns + world->plan.period_ns - sim_now(world) : 0;
+    node->drowsy = false;
+    st_sim_cancel(&world->clock, &node->death);
+    freeze(node, left + world->plan.night_ns + st_dice_spread(&world->dice, ST_MS, 2 * ST_SECOND));
+}
+
 /* ---- what the store tells ---- */
 
 static void store_broken(void *arg, const char *text) {
@@ -261,7 +277,9 @@ static void store_broken(void *arg, const char *text) {
 static void store_sent(void *arg, unsigned number, enum st_sim_class class) {
     struct sim_world *world = arg;
     struct sim_node *node = &world->nodes[number];
-    (void)class;
+    if (node->drowsy && class == ST_SIM_OBJECT_PUT) {
+        fall_asleep(node); /* it will wake with an upload done, and put its slot */
+    }
     if (world->phase != SIM_BUSY) {
         return;
     }
@@ -296,19 +314,6 @@ static void outage_due(struct st_sim_event *event) {
     }
 }
 
-/* Shortly before the night some processes, not all, are frozen with whatever they have under way. They wake in the
- * morning. */
-static void nightfall_due(struct st_sim_event *event) {
-    struct sim_world *world = ST_OWNER(event, struct sim_world, nightfall);
-    unsigned first = (unsigned)st_dice_below(&world->dice, world->plan.nodes);
-    unsigned count = (unsigned)st_dice_below(&world->dice, world->plan.nodes);
-    for (unsigned i = 0; i < (count > 0 ? count : 1); i++) {
-        struct sim_node *node = &world->nodes[(first + i) % world->plan.nodes];
-        st_sim_cancel(&world->clock, &node->death);
-        freeze(node, world->plan.night_ns + st_dice_spread(&world->dice, ST_MS, 2 * ST_SECOND));
-    }
-}
-
 static void enter(struct sim_world *world, enum sim_phase phase, int64_t lasts_ns) {
     static const char *const names[] = {"period", "night", "healing", "audit", "done"};
     world->phase = phase;
@@ -319,12 +324,34 @@ static void enter(struct sim_world *world, enum sim_phase phase, int64_t lasts_n
     }
 }
 
+/* Shortly before the night some processes, not all, are frozen in the midst of a write. They wake in the morning. */
+static void nightfall_due(struct st_sim_event *event) {
+    struct sim_world *world = ST_OWNER(event, struct sim_world, nightfall);
+    unsigned first = (unsigned)st_dice_below(&world->dice, world->plan.nodes);
+    unsigned count = (unsigned)st_dice_below(&world->dice, world->plan.nodes);
+    for (unsigned i = 0; i < (count > 0 ? count : 1); i++) {
+        world->nodes[(first + i) % world->plan.nodes].drowsy = true;
+    }
+}
+
+static void begin_night(struct sim_world *world) {
+    enter(world, SIM_NIGHT, world->plan.night_ns);
+    for (unsigned i = 0; i < world->plan.nodes; i++) {
+        if (world->nodes[i].drowsy) {
+            fall_asleep(&world->nodes[i]);
+        }
+    }
+    if (world->plan.nodes > 1 && st_dice_below(&world->dice, 3) == 0) {
+        shut_down(&world->nodes[st_dice_below(&world->dice, world->plan.nodes)]);
+    }
+}
+
 static void begin_period(struct sim_world *world) {
     const struct sim_plan *plan = &world->plan;
     world->period++;
     enter(world, SIM_BUSY, plan->period_ns);
     if (plan->frozen_by_night && world->period < plan->periods) {
-        int64_t before = st_dice_spread(&world->dice, ST_MS, 2 * ST_SECOND);
+        int64_t before = st_dice_between(&world->dice, 0, plan->period_ns * 3 / 4); /* the others go on meanwhile */
         st_sim_at(&world->clock, &world->nightfall, sim_now(world) + plan->period_ns - before);
     }
     world->outages_left = plan->outages;
@@ -395,11 +422,8 @@ static void turn_due(struct st_sim_event *event) {
     case SIM_BUSY:
         if (world->period == world->plan.periods) {
             begin_healing(world);
-        } else if (world->plan.nodes > 1 && st_dice_below(&world->dice, 3) == 0) {
-            shut_down(&world->nodes[st_dice_below(&world->dice, world->plan.nodes)]);
-            enter(world, SIM_NIGHT, world->plan.night_ns);
         } else {
-            enter(world, SIM_NIGHT, world->plan.night_ns);
+            begin_night(world);
         }
         break;
     case SIM_NIGHT:
@@ -416,8 +440,28 @@ static void turn_due(struct st_sim_event *event) {
     }
 }
 
+static void look_at_ends(struct sim_node *node) {
+    const struct sim_history *history = &node->world->history;
+    for (size_t i = 0; i < history->topic_count; i++) {
+        const struct st_topic *topic = st_topic_by_id(node->engine, &history->topics[i]->id);
+        for (int32_t p = 0; topic != NULL && p < topic->partition_count; p++) {
+            struct st_partition_view view;
+            if (st_partition_view(node->engine, topic, p, &view)) {
+                sim_node_view(node, history->topics[i], p, &view);
+            }
+        }
+    }
+}
+
 static void look_at_state(struct sim_node *node) {
-    if (node->state != SIM_UP || st_dice_below(&node->dice, HASH_EVERY) != 0) {
+    if (node->state != SIM_UP) {
+        return;
+    }
+    if (st_dice_below(&node->dice, VIEW_EVERY) == 0) {
+        look_at_ends(node);
+    }
+    bool awake_long = sim_now(node->world) - node->thawed_ns > 500 * ST_MS; /* what it does first is looked at closely */
+    if (awake_long && st_dice_below(&node->dice, HASH_EVERY) != 0) {
         return;
     }
     uint64_t slot = 0;

@@ -17,6 +17,8 @@ struct sim_node {
     unsigned number;
     enum sim_node_state state;
     bool frozen;
+    int64_t thawed_ns;
+    bool drowsy; /* to be frozen for the night as soon as it has sent something */
     uint64_t life; /* counts restarts */
     struct st_loop *loop;
     struct st_store *store;
@@ -59,6 +61,8 @@ struct sim_world {
     struct sim_client *clients;
     uint64_t sources, groups; /* given out */
     unsigned sends_open;      /* appends without an answer, whoever still waits for it */
+    struct sim_node *woken; /* thawed last */
+    int64_t woken_ns;
     uint64_t events, deaths, freezes;
     bool broken;
     char reason[512];
