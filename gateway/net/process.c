@@ -29,7 +29,7 @@ static struct event_base *base_new(void) {
         return NULL;
     }
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
-    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER); /* epoll's own timeout counts whole milliseconds */
+    /* Not PRECISE_TIMER: nothing here is timed finer than a millisecond, and it costs a system call a turn. */
     event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
     struct event_base *base = event_base_new_with_config(config);
     event_config_free(config);

@@ -210,9 +210,12 @@ static void read_send(struct st_journal *journal) {
 }
 
 void st_journal_sync(struct st_journal *journal, struct st_sync *sync) {
-    struct st_sync **list = ST_MUTANT(sync_joins_sent) && journal->reading ? &journal->sync_sent : &journal->sync_queued;
-    sync->next = *list;
-    *list = sync;
+    struct st_sync **last = ST_MUTANT(sync_joins_sent) && journal->reading ? &journal->sync_sent : &journal->sync_queued;
+    while (*last != NULL) { /* told in the order in which they came */
+        last = &(*last)->next;
+    }
+    sync->next = NULL;
+    *last = sync;
     if (journal->stopped) {
         struct st_sync *queued = journal->sync_queued;
         journal->sync_queued = NULL;
