@@ -12,9 +12,15 @@ static void poll_schedule(struct st_engine *engine) {
     }
 }
 
+static void poll_now(struct st_engine *engine);
+
 static void poll_done(struct st_sync *sync) {
     struct st_engine *engine = ST_OWNER(sync, struct st_engine, poll_sync);
-    engine->polling = false;
+    bool again = engine->poll_again && sync->error == ST_OK;
+    engine->polling = engine->poll_again = false;
+    if (again) {
+        poll_now(engine);
+    }
     poll_schedule(engine);
 }
 
@@ -31,8 +37,11 @@ static void poll_due(struct st_timer *timer) {
     poll_now(ST_OWNER(timer, struct st_engine, poll));
 }
 
+/* What came during a read may have been missed by it. */
 static void store_changed(void *arg) {
-    poll_now(arg);
+    struct st_engine *engine = arg;
+    engine->poll_again = engine->polling;
+    poll_now(engine);
 }
 
 void st_waits_synced(struct st_engine *engine, bool news) {

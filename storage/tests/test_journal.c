@@ -172,6 +172,43 @@ static void entries_above_a_fold_that_lags_are_not_trimmed_by_its_process(void *
     }
 }
 
+/* ---- news ---- */
+
+static int fired;
+
+static void on_fired(struct st_waiter *waiter) {
+    (void)waiter;
+    fired++;
+}
+
+static void a_hint_that_comes_during_a_read_is_followed_by_another_read(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&mine, "t", 1);
+    struct syncing sync;
+    sync_begin(&others, &sync);
+    run_ms(&others, 10);
+    struct st_waiter waiter = {.topic_id = id, .fn = on_fired};
+    fired = 0;
+    st_wait_start(mine.engine, &waiter);
+    run_ms(&mine, 20000); /* nothing comes: it looks once a second now */
+    mine.gate.hold_read = true;
+    mine.gate.store.changed(mine.gate.store.changed_arg);
+    struct st_journal_read *early = mine.gate.read;
+    assert_non_null(early);
+    append_now(&others, &id, 100, 1000);
+    mine.gate.store.changed(mine.gate.store.changed_arg); /* the news, while a read that looked before is under way */
+    early->at_end = true;
+    gate_answer_read(&mine.gate, ST_OK, clock_wall(&virtual_clock));
+    assert_int_equal(fired, 0);
+    mine.gate.hold_read = false;
+    if (mine.gate.read != NULL) {
+        gate_release_read(&mine.gate);
+    }
+    run_ms(&mine, 5);
+    assert_int_equal(fired, 1);
+    st_wait_stop(mine.engine, &waiter);
+}
+
 int main(void) {
 #define JOURNAL_TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
     const struct CMUnitTest tests[] = {
@@ -179,6 +216,7 @@ int main(void) {
         JOURNAL_TEST(a_sync_is_not_answered_by_a_read_that_was_sent_before_it),
         JOURNAL_TEST(a_journal_with_a_damaged_entry_stops_and_does_not_spin),
         JOURNAL_TEST(entries_above_a_fold_that_lags_are_not_trimmed_by_its_process),
+        JOURNAL_TEST(a_hint_that_comes_during_a_read_is_followed_by_another_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
