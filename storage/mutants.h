@@ -1,6 +1,6 @@
 /*
- * Wrong variants of the engine, to prove that the simulator can fail. In a normal build ST_MUTANT(name) is 0 and leaves
- * nothing behind. With -DST_MUTANTS the program chooses one of storage/sim/mutants.def by setting st_mutant.
+ * Wrong variants of the engine, to prove that the simulator can fail. In a normal build ST_MUTANT(name) is 0 and
+ * leaves nothing behind. With -DST_MUTANTS the program chooses one of storage/sim/mutants.def by setting st_mutant.
  */
 #ifndef ST_MUTANTS_H
 #define ST_MUTANTS_H

@@ -1,7 +1,7 @@
 /*
- * A request is one struct with two events: `apply` changes or reads the state, `answer` hands the result to the sender's
- * loop. They are planned independently, which is the whole point. A request is freed when neither is planned any more
- * and its sender has been told (or is dead).
+ * A request is one struct with two events: `apply` changes or reads the state, `answer` hands the result to the
+ * sender's loop. They are planned independently, which is the whole point. A request is freed when neither is
+ * planned any more and its sender has been told (or is dead).
  */
 #include "storage/backends/sim_state.h"
 
@@ -49,15 +49,15 @@ struct request {
     const struct kind *kind;
     struct st_sim_event apply, answer;
     struct st_task told;
-    bool answered;            /* by the store: the rest is the loop's */
-    bool outcome_hidden;      /* the answer is `error`, whatever apply finds */
+    bool answered;       /* by the store: the rest is the loop's */
+    bool outcome_hidden; /* the answer is `error`, whatever apply finds */
     enum st_error error;
     int64_t date_ms;
     uint8_t *bytes; /* of the input, copied; or of the result */
     size_t len;
     struct st_journal_entry *entries; /* result of a journal read; bodies lie in bytes */
-    void *op; /* the caller's */
-    union {   /* the operation as it was sent; apply writes its outputs here */
+    void *op;                         /* the caller's */
+    union {                           /* the operation as it was sent; apply writes its outputs here */
         struct st_object_put object_put;
         struct st_object_get object_get;
         struct st_object_delete object_delete;
@@ -98,7 +98,8 @@ static void apply_due(struct st_sim_event *event) {
     request->sim->state.now_ms = request->date_ms;
     request->error = request->kind->apply(request);
     st_sim_trace(request->sim->clock, request->kind->name, request->store == NULL ? 99 : request->store->node,
-                 (uint64_t)request->error, request->kind->class == ST_SIM_JOURNAL_PUT ? request->u.journal_put.slot : 0);
+                 (uint64_t)request->error,
+                 request->kind->class == ST_SIM_JOURNAL_PUT ? request->u.journal_put.slot : 0);
     if (request->outcome_hidden) {
         request->error = told;
     }
@@ -225,13 +226,15 @@ static void send(struct st_store *handle, const struct kind *kind, void *op, str
 static void wake_others(struct st_sim *sim, const struct sim_store *writer) {
     for (struct sim_store *store = sim->stores; sim->state.options.hints && store != NULL; store = store->next) {
         if (store != writer && store->hint.heap_index == 0) {
-            st_sim_at(sim->clock, &store->hint, sim->clock->now_ns + st_dice_spread(&sim->state.dice, 10000, 100 * ST_MS));
+            st_sim_at(sim->clock, &store->hint,
+                      sim->clock->now_ns + st_dice_spread(&sim->state.dice, 10000, 100 * ST_MS));
         }
     }
 }
 
 static enum st_error apply_object_put(struct request *request) {
-    return sim_state_object_put(&request->sim->state, &request->u.object_put, kp_slice_of(request->bytes, request->len));
+    return sim_state_object_put(&request->sim->state, &request->u.object_put,
+                                kp_slice_of(request->bytes, request->len));
 }
 
 static enum st_error apply_object_get(struct request *request) {
@@ -247,8 +250,8 @@ static enum st_error apply_object_list(struct request *request) {
 }
 
 static enum st_error apply_journal_put(struct request *request) {
-    enum st_error error =
-        sim_state_journal_put(&request->sim->state, &request->u.journal_put, kp_slice_of(request->bytes, request->len));
+    enum st_error error = sim_state_journal_put(&request->sim->state, &request->u.journal_put,
+                                                kp_slice_of(request->bytes, request->len));
     if (error == ST_OK) {
         wake_others(request->sim, request->store);
     }
@@ -256,8 +259,8 @@ static enum st_error apply_journal_put(struct request *request) {
 }
 
 static enum st_error apply_journal_read(struct request *request) {
-    return sim_state_journal_read(&request->sim->state, &request->u.journal_read, &request->entries, &request->bytes,
-                                  &request->len);
+    return sim_state_journal_read(&request->sim->state, &request->u.journal_read, &request->entries,
+                                  &request->bytes, &request->len);
 }
 
 static enum st_error apply_journal_trim(struct request *request) {
@@ -337,17 +340,17 @@ static void fill_read(struct request *request) {
     request->entries = NULL;
 }
 
-/* KIND(name, member of the union, struct, class, fill) makes name_kind and the backend's sim_name. A request that was
- * answered "unknown" has no answer of the store, hence no date. */
-#define KIND(name_, member, type, class_, fill)                                                                        \
-    static void name_##_deliver(struct request *request) {                                                             \
-        struct type *op = request->op;                                                                                 \
-        fill(request);                                                                                                 \
-        *op = request->u.member;                                                                                       \
-        op->error = request->error;                                                                                    \
-        op->date_ms = request->outcome_hidden ? 0 : request->date_ms;                                                  \
-        op->done(op);                                                                                                  \
-    }                                                                                                                  \
+/* KIND(name, member of the union, struct, class, fill) makes name_kind and the backend's sim_name. A request that
+ * was answered "unknown" has no answer of the store, hence no date. */
+#define KIND(name_, member, type, class_, fill)                                                                    \
+    static void name_##_deliver(struct request *request) {                                                         \
+        struct type *op = request->op;                                                                             \
+        fill(request);                                                                                             \
+        *op = request->u.member;                                                                                   \
+        op->error = request->error;                                                                                \
+        op->date_ms = request->outcome_hidden ? 0 : request->date_ms;                                              \
+        op->done(op);                                                                                              \
+    }                                                                                                              \
     static const struct kind name_##_kind = {#name_, class_, sizeof(struct type), apply_##name_, name_##_deliver};
 
 KIND(object_put, object_put, st_object_put, ST_SIM_OBJECT_PUT, fill_nothing)
@@ -366,16 +369,16 @@ KIND(lease_list, lease_list, st_lease_list, ST_SIM_OTHER, fill_leases)
 
 #define NO_BYTES ((struct kp_slice){0})
 
-static bool sim_object_name(struct st_store *store, enum st_object_kind kind, uint32_t journal, uint64_t begun, size_t len,
-                            char name[ST_OBJECT_NAME_MAX]) {
+static bool sim_object_name(struct st_store *store, enum st_object_kind kind, uint32_t journal, uint64_t begun,
+                            size_t len, char name[ST_OBJECT_NAME_MAX]) {
     struct st_sim *sim = ST_OWNER(store, struct sim_store, base)->sim;
     (void)len;
     if (st_dice_chance(&sim->state.dice, sim->state.options.nameless)) {
         return false;
     }
     memset(name, 0, ST_OBJECT_NAME_MAX);
-    snprintf(name, ST_OBJECT_NAME_MAX, "%s%u-%llu-%llu", sim_object_prefix(kind), journal, (unsigned long long)begun,
-             (unsigned long long)++sim->names);
+    snprintf(name, ST_OBJECT_NAME_MAX, "%s%u-%llu-%llu", sim_object_prefix(kind), journal,
+             (unsigned long long)begun, (unsigned long long)++sim->names);
     return true;
 }
 

@@ -3,12 +3,12 @@
  * requests late. One shared state, one handle (struct st_store) per simulated process.
  *
  * A request is copied when it is sent. It takes effect at one drawn instant and is answered at another; a lost
- * connection, an answer of "unknown", or the death of its sender cancels nothing. Reads see the state of one instant
- * between sending and answer. What the state looks like is settled by the seed alone: there are no threads, no wall
- * time and no tables ordered by addresses.
+ * connection, an answer of "unknown", or the death of its sender cancels nothing. Reads see the state of one
+ * instant between sending and answer. What the state looks like is settled by the seed alone: there are no threads,
+ * no wall time and no tables ordered by addresses.
  *
- * The store also watches its users: a slot that is put out of order, a name given to other bytes, a trim that nothing
- * permits are reported as broken rules, because the history that clients see shows them only much later.
+ * The store also watches its users: a slot that is put out of order, a name given to other bytes, a trim that
+ * nothing permits are reported as broken rules, because the history that clients see shows them only much later.
  */
 #ifndef ST_SIM_H
 #define ST_SIM_H
@@ -42,13 +42,13 @@ struct st_sim_faults {
 struct st_sim_options {
     struct st_store_profile profile;
     struct st_sim_faults faults[ST_SIM_CLASSES];
-    bool guarded;         /* a slot at or below the newest checkpoint is refused as gone (as an SQL store can do); else
-                             a put looks only at its own slot (one conditional item), and may revive a trimmed one */
-    bool gone_first;      /* guarded: gone is said even of a slot that still holds an entry */
-    bool watched;         /* report broken rules, end pages of reads anywhere */
-    bool hints;           /* `changed` is called when others append */
-    uint32_t nameless;    /* chance that no object name can be had */
-    int64_t epoch_ms;     /* the store's clock at virtual time 0 */
+    bool guarded;      /* a slot at or below the newest checkpoint is refused as gone (as an SQL store can do); else
+                          a put looks only at its own slot (one conditional item), and may revive a trimmed one */
+    bool gone_first;   /* guarded: gone is said even of a slot that still holds an entry */
+    bool watched;      /* report broken rules, end pages of reads anywhere */
+    bool hints;        /* `changed` is called when others append */
+    uint32_t nameless; /* chance that no object name can be had */
+    int64_t epoch_ms;  /* the store's clock at virtual time 0 */
     int64_t trim_grace_ms; /* what users were told to keep to */
 };
 /* Fast, faultless, small limits. */

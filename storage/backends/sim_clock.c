@@ -1,6 +1,6 @@
 /*
- * The generator is SplitMix64 (Steele, Lea, Flood 2014): one word of state, every seed gives a full period, and a stream
- * begins at a hash of seed and concern. It need not be unpredictable, only cheap and the same everywhere.
+ * The generator is SplitMix64 (Steele, Lea, Flood 2014): one word of state, every seed gives a full period, and a
+ * stream begins at a hash of seed and concern. It need not be unpredictable, only cheap and the same everywhere.
  */
 #include "storage/backends/sim_clock.h"
 
@@ -149,6 +149,7 @@ void st_sim_trace(struct st_sim_clock *clock, const char *what, uint64_t who, ui
     hash = mix(hash ^ a);
     clock->trace_hash = mix(hash ^ b);
     if (clock->verbose) {
-        printf("%14.6f  %-28s %3" PRIu64 " %" PRIu64 " %" PRIu64 "\n", (double)clock->now_ns / 1e9, what, who, a, b);
+        printf("%14.6f  %-28s %3" PRIu64 " %" PRIu64 " %" PRIu64 "\n", (double)clock->now_ns / 1e9, what, who, a,
+               b);
     }
 }

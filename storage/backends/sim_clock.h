@@ -1,9 +1,9 @@
 /*
  * Virtual time and seeded randomness for simulations.
  *
- * One heap of events ordered by (virtual nanosecond, tie drawn from the seed): which of two events of one instant comes
- * first is a decision of the seed too. Every concern has its own random stream, all made from one seed, so that one
- * draw more for one concern does not shift all others.
+ * One heap of events ordered by (virtual nanosecond, tie drawn from the seed): which of two events of one instant
+ * comes first is a decision of the seed too. Every concern has its own random stream, all made from one seed, so
+ * that one draw more for one concern does not shift all others.
  */
 #ifndef ST_SIM_CLOCK_H
 #define ST_SIM_CLOCK_H

@@ -126,7 +126,8 @@ enum st_error sim_state_object_list(struct sim_state *state, struct st_object_li
     op->more = false;
     for (size_t i = 0; i < state->object_count; i++) {
         const struct sim_object *object = &state->objects[i];
-        if (object->deleted || strncmp(object->name, prefix, strlen(prefix)) != 0 || strcmp(object->name, op->after) <= 0) {
+        if (object->deleted || strncmp(object->name, prefix, strlen(prefix)) != 0 ||
+            strcmp(object->name, op->after) <= 0) {
             continue;
         }
         if (op->count == op->capacity) {
@@ -173,7 +174,8 @@ static void slots_grow(struct sim_journal *journal, uint64_t slot) {
     }
 }
 
-enum st_error sim_state_journal_put(struct sim_state *state, const struct st_journal_put *op, struct kp_slice body) {
+enum st_error sim_state_journal_put(struct sim_state *state, const struct st_journal_put *op,
+                                    struct kp_slice body) {
     struct sim_journal *journal = sim_journal(state, op->journal);
     if (body.len > ST_ENTRY_MAX) {
         sim_rule(state, !state->options.watched, "an entry is too large");
@@ -198,8 +200,8 @@ enum st_error sim_state_journal_put(struct sim_state *state, const struct st_jou
     return ST_OK;
 }
 
-enum st_error sim_state_journal_read(struct sim_state *state, struct st_journal_read *op, struct st_journal_entry **entries,
-                               uint8_t **bytes, size_t *len) {
+enum st_error sim_state_journal_read(struct sim_state *state, struct st_journal_read *op,
+                                     struct st_journal_entry **entries, uint8_t **bytes, size_t *len) {
     const struct sim_journal *journal = sim_journal(state, op->journal);
     uint64_t first = op->from < 1 ? 1 : op->from, slot;
     size_t most = op->max_bytes, used = 0;
@@ -307,7 +309,8 @@ enum st_error sim_state_lease_renew(struct sim_state *state, const struct st_lea
     while (at < state->lease_count && strncmp(state->leases[at].holder, lease->holder, sizeof lease->holder) < 0) {
         at++;
     }
-    bool there = at < state->lease_count && strncmp(state->leases[at].holder, lease->holder, sizeof lease->holder) == 0;
+    bool there =
+        at < state->lease_count && strncmp(state->leases[at].holder, lease->holder, sizeof lease->holder) == 0;
     size_t behind = (state->lease_count - at) * sizeof *lease;
     if (lease->len == 0) {
         if (there) {

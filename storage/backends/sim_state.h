@@ -1,6 +1,6 @@
 /*
- * What stands in a simulated store, and what each operation does to it at the instant at which it takes effect. Objects
- * lie in an array sorted by name, journals in arrays indexed by slot. Private to the sim backend.
+ * What stands in a simulated store, and what each operation does to it at the instant at which it takes effect.
+ * Objects lie in an array sorted by name, journals in arrays indexed by slot. Private to the sim backend.
  */
 #ifndef ST_SIM_STATE_H
 #define ST_SIM_STATE_H
@@ -33,7 +33,7 @@ struct sim_journal {
     uint32_t number;
     struct sim_slot *slots; /* slots[0] is slot 1 */
     uint64_t room, last, trimmed_below;
-    uint64_t revived; /* puts that took effect below that */
+    uint64_t revived;                   /* puts that took effect below that */
     struct sim_checkpoint *checkpoints; /* all that ever stood, oldest first */
     size_t checkpoint_count;
 };
@@ -62,8 +62,9 @@ struct sim_journal *sim_journal(struct sim_state *state, uint32_t number);
 uint64_t sim_newest_checkpoint(const struct sim_journal *journal);
 
 /*
- * Each takes the operation as it was sent and writes its plain results into it; the return value is its error. Bytes
- * that the answer carries are malloc'ed into *bytes: they reach the caller's memory only when the answer does.
+ * Each takes the operation as it was sent and writes its plain results into it; the return value is its error.
+ * Bytes that the answer carries are malloc'ed into *bytes: they reach the caller's memory only when the answer
+ * does.
  */
 enum st_error sim_state_object_put(struct sim_state *state, const struct st_object_put *op, struct kp_slice data);
 enum st_error sim_state_object_get(struct sim_state *state, const struct st_object_get *op, uint8_t **bytes);
@@ -71,8 +72,8 @@ enum st_error sim_state_object_delete(struct sim_state *state, const struct st_o
 enum st_error sim_state_object_list(struct sim_state *state, struct st_object_list *op, uint8_t **bytes);
 enum st_error sim_state_journal_put(struct sim_state *state, const struct st_journal_put *op, struct kp_slice body);
 /* The bodies of *entries lie in *bytes, *len in all. */
-enum st_error sim_state_journal_read(struct sim_state *state, struct st_journal_read *op, struct st_journal_entry **entries,
-                               uint8_t **bytes, size_t *len);
+enum st_error sim_state_journal_read(struct sim_state *state, struct st_journal_read *op,
+                                     struct st_journal_entry **entries, uint8_t **bytes, size_t *len);
 /* `halfway`: its answer is an error, so perhaps only the lowest slots go. */
 enum st_error sim_state_journal_trim(struct sim_state *state, const struct st_journal_trim *op, bool halfway);
 enum st_error sim_state_checkpoint_get(struct sim_state *state, struct st_checkpoint_ref *op);

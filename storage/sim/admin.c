@@ -1,6 +1,6 @@
 /*
- * The administrator: makes the plan's topics, deletes and remakes the doomed ones, looks topics up by name, and takes
- * producer ids. What fails it asks again, through any process: ST_TOPIC_EXISTS is then as good as success.
+ * The administrator: makes the plan's topics, deletes and remakes the doomed ones, looks topics up by name, and
+ * takes producer ids. What fails it asks again, through any process: ST_TOPIC_EXISTS is then as good as success.
  */
 #include "storage/sim/world.h"
 
@@ -234,7 +234,8 @@ static void admin_tick(struct st_sim_event *event) {
     bool busy = world->phase == SIM_BUSY && admin->jobs_left > 0;
     int lacking = missing(admin);
     struct sim_topic *half = half_deleted(world);
-    if (admin->job != NOTHING || world->phase >= SIM_AUDIT || world->phase == SIM_NIGHT || (!busy && lacking < 0 && half == NULL)) {
+    if (admin->job != NOTHING || world->phase >= SIM_AUDIT || world->phase == SIM_NIGHT ||
+        (!busy && lacking < 0 && half == NULL)) {
         return;
     }
     admin->node = sim_node_any(world, &admin->client.dice);

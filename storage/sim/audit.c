@@ -1,7 +1,8 @@
 /*
- * The audit, after the last fault has healed: through every process it writes one batch to every partition, which must
- * succeed at once (I15); then, again through every process, it syncs and reads every partition from start to end, and
- * compares states (I16). One process was restarted before, so that nothing is read from a warm memory alone.
+ * The audit, after the last fault has healed: through every process it writes one batch to every partition, which
+ * must succeed at once (I15); then, again through every process, it syncs and reads every partition from start to
+ * end, and compares states (I16). One process was restarted before, so that nothing is read from a warm memory
+ * alone.
  */
 #include "storage/sim/world.h"
 
@@ -64,7 +65,8 @@ static void audit_written(struct st_append *op) {
     sim_call_end(&audit->call);
     sim_history_end(world, audit->batch, part->error, part->base_offset, part->append_time_ms);
     if (part->error != ST_OK) {
-        sim_broken(world, "I15: node %u does not take an append after the heal: %s", audit->node, st_error_code(part->error));
+        sim_broken(world, "I15: node %u does not take an append after the heal: %s", audit->node,
+                   st_error_code(part->error));
         return;
     }
     next_partition(audit);
@@ -78,8 +80,8 @@ static void write_one(struct audit *audit, struct sim_topic *topic) {
                                                  .partition = audit->partition,
                                                  .batch = audit->batch->view,
                                                  .blob = audit->batch->blob};
-    audit->append = (struct st_append){
-        .parts = &audit->append_part, .count = 1, .timeout_ms = 10000, .done = audit_written};
+    audit->append =
+        (struct st_append){.parts = &audit->append_part, .count = 1, .timeout_ms = 10000, .done = audit_written};
     sim_call_begin(&audit->call, node_of(audit), audit_lost);
     st_append(node_of(audit)->engine, &audit->append);
 }
@@ -115,8 +117,8 @@ static void audit_read(struct st_read *op) {
         return;
     }
     if (next == part->offset && next < part->view.end) {
-        sim_broken(world, "I1: node %u reads nothing of partition %d at %" PRId64 ", the end is %" PRId64, audit->node,
-                   audit->partition, next, part->view.end);
+        sim_broken(world, "I1: node %u reads nothing of partition %d at %" PRId64 ", the end is %" PRId64,
+                   audit->node, audit->partition, next, part->view.end);
     } else if (next < part->view.end) {
         part->offset = next;
         read_on(audit);
@@ -134,10 +136,8 @@ static void read_on(struct audit *audit) {
 }
 
 static void read_one(struct audit *audit, const struct sim_topic *topic) {
-    audit->read_part = (struct st_read_part){.topic_id = topic->id,
-                                             .partition = audit->partition,
-                                             .offset = topic->first_offset,
-                                             .max_bytes = 60000};
+    audit->read_part = (struct st_read_part){
+        .topic_id = topic->id, .partition = audit->partition, .offset = topic->first_offset, .max_bytes = 60000};
     read_on(audit);
 }
 
@@ -153,8 +153,8 @@ static void audit_synced(struct st_sync *sync) {
     uint64_t slot = 0, hash = st_engine_state_hash(node_of(audit)->engine, &slot);
     sim_history_state(world, audit->node, slot, hash);
     if (slot < audit->last_slot) {
-        sim_broken(world, "node %u is folded to slot %" PRIu64 " after a sync, before it the last was %" PRIu64, audit->node,
-                   slot, audit->last_slot);
+        sim_broken(world, "node %u is folded to slot %" PRIu64 " after a sync, before it the last was %" PRIu64,
+                   audit->node, slot, audit->last_slot);
     }
     audit_step(audit);
 }

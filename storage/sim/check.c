@@ -16,21 +16,25 @@ void sim_check_audit(struct sim_world *world, const struct sim_topic *topic, int
     const struct sim_history *history = &world->history;
     const struct sim_log *log = &topic->logs[partition];
     if (log_start != topic->first_offset) {
-        sim_broken(world, "I1: the log of partition %d begins at %" PRId64 ", nothing had expired", partition, log_start);
+        sim_broken(world, "I1: the log of partition %d begins at %" PRId64 ", nothing had expired", partition,
+                   log_start);
     }
     if (end != log->known_end) {
-        sim_broken(world, "I6: partition %d ends at %" PRId64 ", known was %" PRId64, partition, end, log->known_end);
+        sim_broken(world, "I6: partition %d ends at %" PRId64 ", known was %" PRId64, partition, end,
+                   log->known_end);
     }
     for (int64_t offset = log_start; offset < end; offset++) {
         if (sim_log_at(topic, partition, offset) == NULL) {
-            sim_broken(world, "I3: nothing stands at offset %" PRId64 " of [%" PRId64 ", %" PRId64 ")", offset, log_start, end);
+            sim_broken(world, "I3: nothing stands at offset %" PRId64 " of [%" PRId64 ", %" PRId64 ")", offset,
+                       log_start, end);
         }
     }
     for (size_t i = 0; i < history->batch_count; i++) {
         const struct sim_batch *batch = history->batches[i];
-        if (batch->topic == topic && batch->partition == partition && batch->offset >= 0 && batch->audit != history->audit) {
-            sim_broken(world, "I1: batch %" PRIu64 " stood at %" PRId64 " and cannot be read any more", batch->number,
-                       batch->offset);
+        if (batch->topic == topic && batch->partition == partition && batch->offset >= 0 &&
+            batch->audit != history->audit) {
+            sim_broken(world, "I1: batch %" PRIu64 " stood at %" PRId64 " and cannot be read any more",
+                       batch->number, batch->offset);
         }
     }
 }
@@ -59,8 +63,8 @@ static void check_sources(struct sim_world *world, struct sim_batch **sorted, si
         }
         if (last != NULL && last->source == batch->source && last->topic == batch->topic &&
             last->partition == batch->partition && last->offset > batch->offset) {
-            sim_broken(world, "I5: batches %" PRIu64 " and %" PRIu64 " of one connection stand in the wrong order", last->number,
-                       batch->number);
+            sim_broken(world, "I5: batches %" PRIu64 " and %" PRIu64 " of one connection stand in the wrong order",
+                       last->number, batch->number);
         }
         last = batch;
     }
@@ -80,8 +84,8 @@ static void check_groups(struct sim_world *world) {
         const struct sim_batch *batch = history->batches[i], *other = stands[batch->group];
         if (batch->group != 0 && batch->offset < 0 && !deleted(batch->topic) && other != NULL &&
             batch->attempts > batch->refusals) {
-            sim_broken(world, "I7: batch %" PRIu64 " stands, batch %" PRIu64 " of the same append does not", other->number,
-                       batch->number);
+            sim_broken(world, "I7: batch %" PRIu64 " stands, batch %" PRIu64 " of the same append does not",
+                       other->number, batch->number);
         }
     }
     free(stands);
@@ -101,8 +105,8 @@ static void check_sequence(struct sim_world *world, const struct sim_batch *batc
         bool same = view->producer_epoch == lane->epoch && view->base_sequence == lane->next;
         bool bumped = view->producer_epoch > lane->epoch && view->base_sequence == 0;
         if (!same && !bumped) {
-            sim_broken(world, "I11: batch %" PRIu64 " has epoch %d and sequence %d where %d and %d follow", batch->number,
-                       view->producer_epoch, view->base_sequence, lane->epoch, lane->next);
+            sim_broken(world, "I11: batch %" PRIu64 " has epoch %d and sequence %d where %d and %d follow",
+                       batch->number, view->producer_epoch, view->base_sequence, lane->epoch, lane->next);
         }
     }
     *lane = (struct lane){view->producer_id, view->producer_epoch, view->base_sequence + batch->records};
@@ -142,7 +146,8 @@ void sim_check_history(struct sim_world *world) {
     for (size_t i = 0; i < history->batch_count; i++) {
         const struct sim_batch *batch = history->batches[i];
         if (batch->offset >= 0 && batch->attempts == batch->refusals) {
-            sim_broken(world, "I8: batch %" PRIu64 " was refused and stands at %" PRId64, batch->number, batch->offset);
+            sim_broken(world, "I8: batch %" PRIu64 " was refused and stands at %" PRId64, batch->number,
+                       batch->offset);
         }
     }
     for (size_t t = 0; t < history->topic_count; t++) {

@@ -71,7 +71,8 @@ struct sim_topic *sim_history_topic(struct sim_world *world, unsigned name, cons
         sim_broken(world, "more topics were made than the simulator asked for");
         return NULL;
     }
-    history->topics = room_for(history->topics, history->topic_count, &history->topic_room, sizeof(struct sim_topic *));
+    history->topics =
+        room_for(history->topics, history->topic_count, &history->topic_room, sizeof(struct sim_topic *));
     const struct sim_plan_topic *plan = &world->plan.topics[name];
     topic = must(calloc(1, sizeof *topic));
     topic->index = (unsigned)history->topic_count;
@@ -131,17 +132,19 @@ static void build(struct sim_world *world, struct sim_batch *batch) {
     batch->blob = must(kp_batch_build(records, batch->records));
 }
 
-struct sim_batch *sim_history_batch(struct sim_world *world, struct sim_topic *topic, int32_t partition, int64_t producer,
-                                    int16_t epoch, int32_t sequence) {
+struct sim_batch *sim_history_batch(struct sim_world *world, struct sim_topic *topic, int32_t partition,
+                                    int64_t producer, int16_t epoch, int32_t sequence) {
     struct sim_history *history = &world->history;
-    history->batches = room_for(history->batches, history->batch_count, &history->batch_room, sizeof(struct sim_batch *));
+    history->batches =
+        room_for(history->batches, history->batch_count, &history->batch_room, sizeof(struct sim_batch *));
     struct sim_batch *batch = must(calloc(1, sizeof *batch));
     history->batches[history->batch_count++] = batch;
     batch->number = history->batch_count;
     batch->topic = topic;
     batch->partition = partition;
     batch->offset = batch->acked_ns = batch->append_time_ms = -1;
-    batch->records = (int32_t)(st_dice_below(&world->dice, 2) == 0 ? 1 : st_dice_between(&world->dice, 1, RECORDS_MAX));
+    batch->records =
+        (int32_t)(st_dice_below(&world->dice, 2) == 0 ? 1 : st_dice_between(&world->dice, 1, RECORDS_MAX));
     build(world, batch);
     if (producer >= 0) {
         set_producer(batch->blob->data, batch->blob->size, producer, epoch, sequence);
@@ -165,7 +168,8 @@ static void settle(struct sim_world *world, struct sim_batch *batch, int64_t off
     struct sim_log *log = &topic->logs[batch->partition];
     int64_t end = offset + batch->records;
     if (offset < topic->first_offset) {
-        sim_broken(world, "I3: batch %" PRIu64 " %s below the first offset, at %" PRId64, batch->number, how, offset);
+        sim_broken(world, "I3: batch %" PRIu64 " %s below the first offset, at %" PRId64, batch->number, how,
+                   offset);
         return;
     }
     if (batch->offset >= 0 && batch->offset != offset) {
@@ -187,20 +191,22 @@ static void settle(struct sim_world *world, struct sim_batch *batch, int64_t off
     for (int64_t o = offset; o < end; o++) {
         struct sim_batch **at = &log->at[o - topic->first_offset];
         if (*at != NULL && *at != batch) {
-            sim_broken(world, "I3, I4: batch %" PRIu64 " %s at %" PRId64 ", where batch %" PRIu64 " stands", batch->number,
-                       how, o, (*at)->number);
+            sim_broken(world, "I3, I4: batch %" PRIu64 " %s at %" PRId64 ", where batch %" PRIu64 " stands",
+                       batch->number, how, o, (*at)->number);
             return;
         }
         *at = batch;
     }
     if (batch->offset < 0) {
-        st_sim_trace(&world->clock, how, topic->index * 10 + (unsigned)batch->partition, batch->number, (uint64_t)offset);
+        st_sim_trace(&world->clock, how, topic->index * 10 + (unsigned)batch->partition, batch->number,
+                     (uint64_t)offset);
     }
     batch->offset = offset;
     log->known_end = end > log->known_end ? end : log->known_end;
 }
 
-void sim_history_begin(struct sim_world *world, struct sim_batch *batch, uint64_t source, bool ordered, uint64_t group) {
+void sim_history_begin(struct sim_world *world, struct sim_batch *batch, uint64_t source, bool ordered,
+                       uint64_t group) {
     if (batch->attempts++ == 0) {
         batch->source = source;
         batch->ordered = ordered;
@@ -212,7 +218,8 @@ void sim_history_begin(struct sim_world *world, struct sim_batch *batch, uint64_
 
 static void refused(struct sim_world *world, struct sim_batch *batch) {
     if (batch->attempts == batch->refusals && batch->offset >= 0) {
-        sim_broken(world, "I8: batch %" PRIu64 " was refused, and stands at %" PRId64, batch->number, batch->offset);
+        sim_broken(world, "I8: batch %" PRIu64 " was refused, and stands at %" PRId64, batch->number,
+                   batch->offset);
     }
 }
 
@@ -231,8 +238,8 @@ void sim_history_end(struct sim_world *world, struct sim_batch *batch, enum st_e
     settle(world, batch, offset, "acknowledged");
     if (batch->topic->log_append_time != (append_time_ms >= 0) ||
         (batch->append_time_ms >= 0 && batch->append_time_ms != append_time_ms)) {
-        sim_broken(world, "batch %" PRIu64 ": the append time told is %" PRId64 ", before it was %" PRId64, batch->number,
-                   append_time_ms, batch->append_time_ms);
+        sim_broken(world, "batch %" PRIu64 ": the append time told is %" PRId64 ", before it was %" PRId64,
+                   batch->number, append_time_ms, batch->append_time_ms);
     }
     batch->append_time_ms = append_time_ms;
     if (batch->acked_ns < 0) {
@@ -249,8 +256,8 @@ static struct sim_batch *named(struct sim_world *world, struct kp_slice bytes) {
     struct kp_record_reader reader;
     struct kp_record record;
     uint64_t number = 0;
-    if (kp_records_open(&reader, bytes, &arena, 1024 * 1024) == KP_ERROR_NONE && kp_records_next(&reader, &record) == 1 &&
-        record.value.len >= NUMBER_SIZE) {
+    if (kp_records_open(&reader, bytes, &arena, 1024 * 1024) == KP_ERROR_NONE &&
+        kp_records_next(&reader, &record) == 1 && record.value.len >= NUMBER_SIZE) {
         for (size_t i = 0; i < NUMBER_SIZE; i++) {
             number = number << 8 | record.value.ptr[i];
         }
@@ -275,14 +282,16 @@ static bool same_bytes(struct sim_batch *batch, const struct kp_batch *read) {
     return same;
 }
 
-static void read_batch(struct sim_world *world, struct sim_topic *topic, int32_t partition, const struct kp_batch *read) {
+static void read_batch(struct sim_world *world, struct sim_topic *topic, int32_t partition,
+                       const struct kp_batch *read) {
     struct sim_batch *batch = named(world, read->bytes);
     if (batch == NULL) {
         sim_broken(world, "phantom: nobody sent what was read at %" PRId64, read->base_offset);
         return;
     }
     if (batch->topic != topic || batch->partition != partition) {
-        sim_broken(world, "I13: batch %" PRIu64 " was read from another partition than it was sent to", batch->number);
+        sim_broken(world, "I13: batch %" PRIu64 " was read from another partition than it was sent to",
+                   batch->number);
         return;
     }
     if (!same_bytes(batch, read)) {
@@ -319,8 +328,8 @@ int64_t sim_history_read(struct sim_world *world, struct sim_topic *topic, int32
         bool first = at == 0;
         int64_t end = read.base_offset + read.last_offset_delta + 1;
         if (first ? read.base_offset > offset || end <= offset : read.base_offset != next) {
-            sim_broken(world, "I3: reading at %" PRId64 " gave a batch of [%" PRId64 ", %" PRId64 ")", next, read.base_offset,
-                       end);
+            sim_broken(world, "I3: reading at %" PRId64 " gave a batch of [%" PRId64 ", %" PRId64 ")", next,
+                       read.base_offset, end);
             break;
         }
         if (kp_crc32c(0, read.bytes.ptr + 21, read.bytes.len - 21) != read.crc) {
@@ -344,7 +353,8 @@ void sim_history_producer_id(struct sim_world *world, int64_t id) {
             sim_broken(world, "producer id %" PRId64 " was given twice", id);
         }
     }
-    history->producer_ids = room_for(history->producer_ids, history->producer_count, &history->producer_room, sizeof id);
+    history->producer_ids =
+        room_for(history->producer_ids, history->producer_count, &history->producer_room, sizeof id);
     history->producer_ids[history->producer_count++] = id;
 }
 

@@ -1,11 +1,13 @@
 /*
- * What the clients of a simulated world did and were told, and the rules that this must keep (DESIGN.md, "Invariants").
+ * What the clients of a simulated world did and were told, and the rules that this must keep (DESIGN.md,
+ * "Invariants").
  *
- * The unit is a batch: it carries its number in its first record, so that every read names what it sees. A partition's
- * log is the map offset -> batch; the first evidence of an offset (an acknowledgement or a read) settles it for ever,
- * and every later one must agree. Order in real time needs no search, because the offset is the point at which a batch
- * takes effect: when a send begins, the greatest offset acknowledged until then is noted, and wherever the batch turns
- * up must lie above it; the same number bounds what a read or a view that was synced later may show.
+ * The unit is a batch: it carries its number in its first record, so that every read names what it sees. A
+ * partition's log is the map offset -> batch; the first evidence of an offset (an acknowledgement or a read)
+ * settles it for ever, and every later one must agree. Order in real time needs no search, because the offset is
+ * the point at which a batch takes effect: when a send begins, the greatest offset acknowledged until then is
+ * noted, and wherever the batch turns up must lie above it; the same number bounds what a read or a view that was
+ * synced later may show.
  */
 #ifndef SIM_HISTORY_H
 #define SIM_HISTORY_H
@@ -29,9 +31,9 @@ struct sim_topic {
     bool log_append_time;
     int32_t partitions;
     int64_t first_offset;
-    int64_t created_ns;       /* answered */
-    int64_t delete_begun_ns;  /* INT64_MAX: not */
-    int64_t deleted_ns;       /* answered; INT64_MAX: not */
+    int64_t created_ns;      /* answered */
+    int64_t delete_begun_ns; /* INT64_MAX: not */
+    int64_t deleted_ns;      /* answered; INT64_MAX: not */
     struct sim_log logs[SIM_PARTITIONS_MAX];
 };
 
@@ -40,17 +42,17 @@ struct sim_batch {
     struct sim_topic *topic;
     int32_t partition;
     int32_t records;
-    struct kp_blob *blob; /* as sent */
-    struct kp_batch view; /* of blob */
-    uint64_t source, group; /* first sent from; sent together with. Of the first attempt */
-    bool ordered;           /* by its source */
+    struct kp_blob *blob;        /* as sent */
+    struct kp_batch view;        /* of blob */
+    uint64_t source, group;      /* first sent from; sent together with. Of the first attempt */
+    bool ordered;                /* by its source */
     unsigned attempts, refusals; /* definite ones */
-    int64_t floor;          /* it may not take effect below */
-    int64_t offset;         /* settled by acknowledgement or read; -1: not */
-    int64_t acked_ns;       /* first; -1: not */
-    int64_t append_time_ms; /* told or read; -1: not */
-    int64_t *times;         /* of its records, as sent */
-    unsigned audit;         /* the last audit that read it */
+    int64_t floor;               /* it may not take effect below */
+    int64_t offset;              /* settled by acknowledgement or read; -1: not */
+    int64_t acked_ns;            /* first; -1: not */
+    int64_t append_time_ms;      /* told or read; -1: not */
+    int64_t *times;              /* of its records, as sent */
+    unsigned audit;              /* the last audit that read it */
 };
 
 struct sim_history {
@@ -78,13 +80,15 @@ struct sim_topic *sim_history_newest(struct sim_world *world, unsigned name);
 struct sim_topic *sim_history_topic_by_id(struct sim_world *world, const struct kp_uuid *id);
 
 /* A batch of random size for the partition; producer -1: none. */
-struct sim_batch *sim_history_batch(struct sim_world *world, struct sim_topic *topic, int32_t partition, int64_t producer,
-                                    int16_t epoch, int32_t sequence);
+struct sim_batch *sim_history_batch(struct sim_world *world, struct sim_topic *topic, int32_t partition,
+                                    int64_t producer, int16_t epoch, int32_t sequence);
 /* An attempt begins; then it ends, once, with `error` (ST_UNKNOWN: was lost). */
-void sim_history_begin(struct sim_world *world, struct sim_batch *batch, uint64_t source, bool ordered, uint64_t group);
+void sim_history_begin(struct sim_world *world, struct sim_batch *batch, uint64_t source, bool ordered,
+                       uint64_t group);
 void sim_history_end(struct sim_world *world, struct sim_batch *batch, enum st_error error, int64_t offset,
                      int64_t append_time_ms);
-/* Bytes that a read gave for a partition from `offset`: whole batches, contiguous. Returns the offset after them. */
+/* Bytes that a read gave for a partition from `offset`: whole batches, contiguous. Returns the offset after them.
+ */
 int64_t sim_history_read(struct sim_world *world, struct sim_topic *topic, int32_t partition, int64_t offset,
                          const struct kp_chain *chain);
 void sim_history_producer_id(struct sim_world *world, int64_t id);

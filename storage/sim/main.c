@@ -1,11 +1,12 @@
 /*
  * sim: runs seeds and says which broke a rule.
  *
- *   sim --seeds 1-500 [--regressions FILE]  runs them, prints one line each with its trace hash, and the figures of all
+ *   sim --seeds 1-500 [--regressions FILE]  runs them: a line with the trace hash of each, then the figures of all
  *   sim --seed 7 --verbose                  one seed with its trace
  *   sim --meta 1-20                         each seed twice: both runs must have the same trace
- *   sim --mutants 1-500                     (built with ST_MUTANTS) each wrong variant must be caught by one of the seeds
- *   sim --mutant NAME --seed 7 --verbose    (built with ST_MUTANTS) one wrong variant
+ * Built with ST_MUTANTS:
+ *   sim --mutants 1-500                     each wrong variant must be caught by one of the seeds
+ *   sim --mutant NAME --seed 7 --verbose    one wrong variant
  */
 #include "storage/mutants.h"
 #include "storage/runtime/log.h"
@@ -19,7 +20,8 @@
 
 /* What the seeds have seen together. A simulation that never gets where it hurts proves nothing. */
 struct figures {
-    uint64_t acks, refusals, unknowns, reads, deaths, freezes, slots, trimmed, revived, checkpoints, events, fates[ST_SIM_FATES];
+    uint64_t acks, refusals, unknowns, reads, deaths, freezes, slots, trimmed, revived, checkpoints, events,
+        fates[ST_SIM_FATES];
 };
 
 static void count(struct figures *figures, const struct sim_world *world) {
@@ -63,19 +65,20 @@ static bool show_seed(uint64_t seed, bool verbose, struct figures *figures) {
 }
 
 static void show_figures(const struct figures *f) {
-    printf("%" PRIu64 " appends acknowledged, %" PRIu64 " refused, %" PRIu64 " unknown; %" PRIu64 " batches read; %" PRIu64
-           " slots, %" PRIu64 " trimmed, %" PRIu64 " of them revived; %" PRIu64 " stores with a checkpoint; %" PRIu64 " deaths, %" PRIu64
-           " freezes; %" PRIu64 " events\n",
-           f->acks, f->refusals, f->unknowns, f->reads, f->slots, f->trimmed, f->revived, f->checkpoints, f->deaths, f->freezes, f->events);
-    printf("requests: %" PRIu64 " fine, %" PRIu64 " slow, %" PRIu64 " late, %" PRIu64 " failed, %" PRIu64 " answers lost, %" PRIu64
-           " lost, %" PRIu64 " refused\n",
+    printf("%" PRIu64 " appends acknowledged, %" PRIu64 " refused, %" PRIu64 " unknown; %" PRIu64
+           " batches read; %" PRIu64 " slots, %" PRIu64 " trimmed, %" PRIu64 " of them revived; %" PRIu64
+           " stores with a checkpoint; %" PRIu64 " deaths, %" PRIu64 " freezes; %" PRIu64 " events\n",
+           f->acks, f->refusals, f->unknowns, f->reads, f->slots, f->trimmed, f->revived, f->checkpoints, f->deaths,
+           f->freezes, f->events);
+    printf("requests: %" PRIu64 " fine, %" PRIu64 " slow, %" PRIu64 " late, %" PRIu64 " failed, %" PRIu64
+           " answers lost, %" PRIu64 " lost, %" PRIu64 " refused\n",
            f->fates[6], f->fates[5], f->fates[4], f->fates[3], f->fates[2], f->fates[1], f->fates[0]);
 }
 
 /* True when the seeds together saw everything worth seeing. */
 static bool reached(const struct figures *f) {
-    bool all = f->acks > 0 && f->refusals > 0 && f->unknowns > 0 && f->reads > 0 && f->deaths > 0 && f->freezes > 0 &&
-               f->trimmed > 0 && f->revived > 0 && f->checkpoints > 0;
+    bool all = f->acks > 0 && f->refusals > 0 && f->unknowns > 0 && f->reads > 0 && f->deaths > 0 &&
+               f->freezes > 0 && f->trimmed > 0 && f->revived > 0 && f->checkpoints > 0;
     for (unsigned i = 0; i < ST_SIM_FATES; i++) {
         all = all && f->fates[i] > 0;
     }

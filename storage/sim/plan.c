@@ -13,7 +13,7 @@ static uint32_t rate(struct st_dice *dice, uint32_t most) {
     return 0;
 }
 
-#define PICK(dice, ...)                                                                                                \
+#define PICK(dice, ...)                                                                                            \
     ((const int64_t[]){__VA_ARGS__})[st_dice_below(dice, sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))]
 
 static void draw_faults(struct st_dice *dice, struct sim_plan *plan) {
@@ -48,7 +48,8 @@ static void draw_store(struct st_dice *dice, struct sim_plan *plan) {
     plan->store.gone_first = st_dice_below(dice, 2) == 0;
     plan->store.hints = st_dice_below(dice, 2) == 0;
     plan->store.nameless = rate(dice, 200000);
-    /* A trimmed slot may be revived by a late put, unless the grace outlives it; below an hour nothing is promised. */
+    /* A trimmed slot may be revived by a late put, unless the grace outlives it; below an hour nothing is promised.
+     */
     plan->store.trim_grace_ms = PICK(dice, 100 * 60 * 1000, 150 * 60 * 1000, 24 * 3600 * 1000);
     draw_faults(dice, plan);
 }
@@ -63,8 +64,8 @@ static void draw_engine(struct st_dice *dice, struct sim_plan *plan) {
     plan->engine.trim_grace_ms = plan->store.trim_grace_ms;
 }
 
-/* A third of the seeds are about who slept while the journal was trimmed: nothing inline holds back the trim, checkpoints
- * are frequent, nights outlast the grace, and a put looks only at its own slot. */
+/* A third of the seeds are about who slept while the journal was trimmed: nothing inline holds back the trim,
+ * checkpoints are frequent, nights outlast the grace, and a put looks only at its own slot. */
 static void draw_sleepers(struct st_dice *dice, struct sim_plan *plan) {
     if (st_dice_below(dice, 3) != 0) {
         return;

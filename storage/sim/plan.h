@@ -1,6 +1,6 @@
 /*
- * What a seed decides before it runs (swarm testing): every seed draws its own sizes, limits and fault rates, and many
- * rates are zero, because a fault that never rests hides what another one would show.
+ * What a seed decides before it runs (swarm testing): every seed draws its own sizes, limits and fault rates, and
+ * many rates are zero, because a fault that never rests hides what another one would show.
  */
 #ifndef SIM_PLAN_H
 #define SIM_PLAN_H

@@ -3,8 +3,8 @@
  *
  *  plain       pipelines appends of one to three batches over one connection and repeats none of them (retries=0)
  *  single      one record at a time, no order asked for, a new try through any process: what HTTP callers do
- *  idempotent  numbers its batches and keeps up to five of them unacknowledged; what fails is sent again, through the
- *              same connection or another process, the old attempts perhaps still under way
+ *  idempotent  numbers its batches and keeps up to five of them unacknowledged; what fails is sent again, through
+ * the same connection or another process, the old attempts perhaps still under way
  *
  * An idempotent producer gives up on what it cannot place as real ones do: it raises its epoch and begins at 0.
  */
@@ -31,7 +31,7 @@ struct pending {
 struct producer {
     struct sim_client client;
     enum kind kind;
-    bool hasty;    /* sends a failed batch again at once, others still flying */
+    bool hasty; /* sends a failed batch again at once, others still flying */
     unsigned window;
     int64_t left;  /* batches of this period */
     unsigned open; /* appends of the present connection under way */
@@ -124,7 +124,8 @@ static struct pending *pending_of(struct producer *producer, const struct sim_ba
     return NULL;
 }
 
-static void idempotent_failed(struct producer *producer, struct pending *pending, enum st_error error, bool expected) {
+static void idempotent_failed(struct producer *producer, struct pending *pending, enum st_error error,
+                              bool expected) {
     struct sim_world *world = producer->client.world;
     if (error == ST_BAD_SEQUENCE) {
         if (expected) {
@@ -166,12 +167,14 @@ static void idempotent_answered(struct producer *producer, const struct sending 
     memmove(producer->queue, producer->queue + gone, producer->queued * sizeof producer->queue[0]);
 }
 
-/* It was known to the process when the append began: a No means that it was deleted, and if it was deleted before that,
- * a Yes is wrong. */
-static void check_no(struct sim_world *world, const struct sim_batch *batch, enum st_error error, int64_t begun_ns) {
+/* It was known to the process when the append began: a No means that it was deleted, and if it was deleted before
+ * that, a Yes is wrong. */
+static void check_no(struct sim_world *world, const struct sim_batch *batch, enum st_error error,
+                     int64_t begun_ns) {
     bool no = error == ST_NO_TOPIC || error == ST_NO_TOPIC_ID || error == ST_NO_PARTITION;
     if (no && batch->topic->delete_begun_ns == INT64_MAX) {
-        sim_broken(world, "batch %" PRIu64 " was refused by %s, and its topic stands", batch->number, st_error_code(error));
+        sim_broken(world, "batch %" PRIu64 " was refused by %s, and its topic stands", batch->number,
+                   st_error_code(error));
     }
     if (error == ST_OK && batch->topic->deleted_ns < begun_ns) {
         sim_broken(world, "batch %" PRIu64 " was stored in a deleted topic", batch->number);
@@ -235,17 +238,17 @@ static void send(struct producer *producer, struct sim_batch *const *batches, si
     for (size_t i = 0; i < count; i++) {
         struct sim_batch *batch = batches[i];
         sending->batches[i] = batch;
-        sending->parts[i] = (struct st_append_part){.topic_id = batch->topic->id,
-                                                    .partition = batch->partition,
-                                                    .batch = batch->view,
-                                                    .blob = batch->blob};
+        sending->parts[i] = (struct st_append_part){
+            .topic_id = batch->topic->id, .partition = batch->partition, .batch = batch->view, .blob = batch->blob};
         sim_history_begin(world, batch, producer->source, producer->kind == PLAIN, group);
     }
     sending->op = (struct st_append){
         .parts = sending->parts,
         .count = count,
         .order = ordered ? producer->source : 0,
-        .timeout_ms = st_dice_spread(&producer->client.dice, world->plan.timeout_least_ns, world->plan.timeout_most_ns) / ST_MS,
+        .timeout_ms =
+            st_dice_spread(&producer->client.dice, world->plan.timeout_least_ns, world->plan.timeout_most_ns) /
+            ST_MS,
         .done = sending_answered,
     };
     producer->open++;
@@ -300,7 +303,8 @@ static void send_plain(struct producer *producer) {
     if (topic == NULL || !known(producer, topic)) {
         return;
     }
-    size_t count = producer->kind == SINGLE ? 1 : (size_t)st_dice_between(&producer->client.dice, 1, topic->partitions);
+    size_t count =
+        producer->kind == SINGLE ? 1 : (size_t)st_dice_between(&producer->client.dice, 1, topic->partitions);
     struct sim_batch *batches[PARTS_MAX];
     int32_t first = (int32_t)st_dice_below(&producer->client.dice, (uint64_t)topic->partitions);
     for (size_t i = 0; i < count; i++) {
@@ -345,8 +349,8 @@ static struct pending *next_pending(struct producer *producer) {
     if (producer->queued == producer->window || !busy(producer)) {
         return NULL;
     }
-    struct sim_batch *batch = sim_history_batch(producer->client.world, producer->topic, producer->partition, producer->id,
-                                                producer->epoch, producer->sequence);
+    struct sim_batch *batch = sim_history_batch(producer->client.world, producer->topic, producer->partition,
+                                                producer->id, producer->epoch, producer->sequence);
     producer->sequence += batch->records;
     producer->left--;
     struct pending *pending = &producer->queue[producer->queued++];
@@ -385,7 +389,8 @@ static void send_idempotent(struct producer *producer) {
 
 static void producer_tick(struct st_sim_event *event) {
     struct producer *producer = ST_OWNER(event, struct producer, client.tick);
-    bool unfinished = producer->kind == IDEMPOTENT && producer->queued > 0 && producer->client.world->phase != SIM_NIGHT;
+    bool unfinished =
+        producer->kind == IDEMPOTENT && producer->queued > 0 && producer->client.world->phase != SIM_NIGHT;
     if (producer->client.world->phase >= SIM_AUDIT || producer->syncing || (!busy(producer) && !unfinished)) {
         return;
     }
@@ -402,7 +407,8 @@ static void producer_tick(struct st_sim_event *event) {
             send_plain(producer);
         }
     }
-    sim_client_tick(&producer->client, st_dice_spread(&producer->client.dice, ST_MS, producer->client.world->plan.think_most_ns));
+    sim_client_tick(&producer->client,
+                    st_dice_spread(&producer->client.dice, ST_MS, producer->client.world->plan.think_most_ns));
 }
 
 static void producer_morning(struct sim_client *client) {

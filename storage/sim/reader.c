@@ -1,9 +1,10 @@
 /*
- * Readers: from the start, from the end, or from anywhere; they follow what they read and now and then move elsewhere.
+ * Readers: from the start, from the end, or from anywhere; they follow what they read and now and then move
+ * elsewhere.
  *
  * A reader keeps to the rules of storage/engine.h as a gateway must: what it is given it takes as it is; a No and a
- * "nothing there" it believes only after a sync that began after it asked, and then it must not be less than what was
- * known before that sync.
+ * "nothing there" it believes only after a sync that began after it asked, and then it must not be less than what
+ * was known before that sync.
  */
 #include "storage/sim/world.h"
 
@@ -68,7 +69,8 @@ static void check_part(struct reader *reader, size_t i, bool synced) {
         sim_node_view(reader->node, reader->topic, part->partition, &part->view);
         part->offset = sim_history_read(world, reader->topic, part->partition, part->offset, &part->chain);
         if (part->offset > part->view.end) {
-            sim_broken(world, "I6: a read gave offset %" PRId64 " beside an end of %" PRId64, part->offset - 1, part->view.end);
+            sim_broken(world, "I6: a read gave offset %" PRId64 " beside an end of %" PRId64, part->offset - 1,
+                       part->view.end);
         }
     }
     kp_chain_release(&part->chain);
@@ -80,12 +82,12 @@ static void check_part(struct reader *reader, size_t i, bool synced) {
     }
     if (part->error == ST_OFFSET_RANGE && part->offset >= reader->topic->first_offset &&
         part->offset <= reader->known_end[i]) {
-        sim_broken(world, "stale: offset %" PRId64 " is out of range after a sync, the end was %" PRId64, part->offset,
-                   reader->known_end[i]);
+        sim_broken(world, "stale: offset %" PRId64 " is out of range after a sync, the end was %" PRId64,
+                   part->offset, reader->known_end[i]);
     }
     if (part->error == ST_OK && part->view.end < reader->known_end[i]) {
-        sim_broken(world, "stale: partition %d ends at %" PRId64 " after a sync, before it was %" PRId64, part->partition,
-                   part->view.end, reader->known_end[i]);
+        sim_broken(world, "stale: partition %d ends at %" PRId64 " after a sync, before it was %" PRId64,
+                   part->partition, part->view.end, reader->known_end[i]);
     }
 }
 
@@ -110,8 +112,8 @@ static int64_t end_now(const struct reader *reader) {
 static void check_awake(const struct reader *reader) {
     int64_t end = end_now(reader);
     if (!reader->waiter.fired && end > reader->waited_end) {
-        sim_broken(reader->client.world, "a waiter slept while the end rose from %" PRId64 " to %" PRId64, reader->waited_end,
-                   end);
+        sim_broken(reader->client.world, "a waiter slept while the end rose from %" PRId64 " to %" PRId64,
+                   reader->waited_end, end);
     }
 }
 
@@ -204,8 +206,8 @@ static void step_read(struct reader *reader, enum step step) {
         kp_chain_init(&reader->parts[i].chain);
     }
     size_t most = (size_t)st_dice_spread(&reader->client.dice, 1, 100000);
-    reader->read = (struct st_read){
-        .parts = reader->parts, .count = reader->count, .max_bytes = most, .done = read_answered};
+    reader->read =
+        (struct st_read){.parts = reader->parts, .count = reader->count, .max_bytes = most, .done = read_answered};
     st_read(reader->node->engine, &reader->read);
 }
 
@@ -264,14 +266,14 @@ static void find_answered(struct st_find_time *find) {
         int64_t below = find->offset < 0 ? reader->find_floor : find->offset + 1;
         int64_t first = first_at(topic, find->partition, reader->wanted_ms, below);
         if (first != -2 && first != find->offset) {
-            sim_broken(world, "the first record at %" PRId64 " ms is %" PRId64 ", found was %" PRId64, reader->wanted_ms, first,
-                       find->offset);
+            sim_broken(world, "the first record at %" PRId64 " ms is %" PRId64 ", found was %" PRId64,
+                       reader->wanted_ms, first, find->offset);
         }
     } else if (find->error == ST_OK && find->offset >= 0) {
         int64_t later = first_at(topic, find->partition, find->timestamp_ms + 1, reader->find_floor);
         if (later >= 0) {
-            sim_broken(world, "offset %" PRId64 " has a greater time than %" PRId64 ", said to be the greatest", later,
-                       find->offset);
+            sim_broken(world, "offset %" PRId64 " has a greater time than %" PRId64 ", said to be the greatest",
+                       later, find->offset);
         }
     }
     if (is_no_topic(find->error) && topic->delete_begun_ns == INT64_MAX && reader->stood_before) {

@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define EVENTS_MAX UINT64_C(3000000)     /* a seed that needs more turns in circles */
-#define HEAL_MOST_NS (30 * ST_SECOND)    /* I15 */
+#define EVENTS_MAX UINT64_C(3000000)  /* a seed that needs more turns in circles */
+#define HEAL_MOST_NS (30 * ST_SECOND) /* I15 */
 #define MILLION INT64_C(1000000)
-#define HASH_EVERY 40                    /* runs of a node's loop between two hashes of its state */
-#define VIEW_EVERY 4                     /* ... between two looks at its ends */
+#define HASH_EVERY 40 /* runs of a node's loop between two hashes of its state */
+#define VIEW_EVERY 4  /* ... between two looks at its ends */
 
 void sim_broken(struct sim_world *world, const char *format, ...) {
     if (world->broken) {
@@ -45,7 +45,8 @@ static int64_t world_at(const struct sim_node *node, int64_t mono_ns) {
     if (wait > INT64_MAX / 4) {
         return INT64_MAX;
     }
-    int64_t at = sim_now(node->world) + wait - scaled(wait, node->drift_ppm * MILLION / (MILLION + node->drift_ppm));
+    int64_t at =
+        sim_now(node->world) + wait - scaled(wait, node->drift_ppm * MILLION / (MILLION + node->drift_ppm));
     while (mono_at(node, at) < mono_ns) {
         at += 1 + (mono_ns - mono_at(node, at)) / 2;
     }
@@ -161,8 +162,7 @@ static void start_due(struct st_sim_event *event) {
     st_sim_trace(&world->clock, "starts", node->number, node->life, 0);
     set_clocks(node);
     memset(node->ends, 0, sizeof node->ends);
-    struct st_env env = {
-        .now_mono_ns = now_mono, .now_wall_ms = now_wall, .random = random_bytes, .self = node};
+    struct st_env env = {.now_mono_ns = now_mono, .now_wall_ms = now_wall, .random = random_bytes, .self = node};
     node->loop = st_loop_new(&env);
     node->store = node->loop == NULL ? NULL : st_sim_store_new(world->store, node->loop, node->number);
     node->engine = node->store == NULL ? NULL : st_engine_new(node->loop, node->store, &world->plan.engine);
@@ -253,8 +253,8 @@ void sim_node_view(struct sim_node *node, const struct sim_topic *topic, int32_t
                    const struct st_partition_view *view) {
     int64_t *end = &node->ends[topic->index][partition];
     if (view->end < *end) {
-        sim_broken(node->world, "I6: on node %u the end of partition %d ran from %" PRId64 " back to %" PRId64, node->number,
-                   partition, *end, view->end);
+        sim_broken(node->world, "I6: on node %u the end of partition %d ran from %" PRId64 " back to %" PRId64,
+                   node->number, partition, *end, view->end);
     }
     *end = view->end;
 }
@@ -324,7 +324,8 @@ static void enter(struct sim_world *world, enum sim_phase phase, int64_t lasts_n
     }
 }
 
-/* Shortly before the night some processes, not all, are frozen in the midst of a write. They wake in the morning. */
+/* Shortly before the night some processes, not all, are frozen in the midst of a write. They wake in the morning.
+ */
 static void nightfall_due(struct st_sim_event *event) {
     struct sim_world *world = ST_OWNER(event, struct sim_world, nightfall);
     unsigned first = (unsigned)st_dice_below(&world->dice, world->plan.nodes);
@@ -356,7 +357,8 @@ static void begin_period(struct sim_world *world) {
     }
     world->outages_left = plan->outages;
     if (plan->outages > 0) {
-        st_sim_at(&world->clock, &world->outage, sim_now(world) + st_dice_between(&world->dice, 0, plan->period_ns));
+        st_sim_at(&world->clock, &world->outage,
+                  sim_now(world) + st_dice_between(&world->dice, 0, plan->period_ns));
     }
     for (struct sim_client *client = world->clients; client != NULL; client = client->next) {
         client->morning(client);
@@ -408,11 +410,14 @@ static void heal_overdue(struct sim_world *world) {
     const struct sim_client *client = not_idle(world);
     int64_t since = (sim_now(world) - world->turned_ns) / ST_SECOND;
     if (node != NULL) {
-        sim_broken(world, "I15: %" PRId64 " s after the last fault node %u is in state %d", since, node->number, node->state);
+        sim_broken(world, "I15: %" PRId64 " s after the last fault node %u is in state %d", since, node->number,
+                   node->state);
     } else if (client != NULL) {
-        sim_broken(world, "I15: %" PRId64 " s after the last fault %s %u is not served", since, client->name, client->number);
+        sim_broken(world, "I15: %" PRId64 " s after the last fault %s %u is not served", since, client->name,
+                   client->number);
     } else {
-        sim_broken(world, "I15: %" PRId64 " s after the last fault %u appends have no answer", since, world->sends_open);
+        sim_broken(world, "I15: %" PRId64 " s after the last fault %u appends have no answer", since,
+                   world->sends_open);
     }
 }
 
@@ -460,7 +465,8 @@ static void look_at_state(struct sim_node *node) {
     if (st_dice_below(&node->dice, VIEW_EVERY) == 0) {
         look_at_ends(node);
     }
-    bool awake_long = sim_now(node->world) - node->thawed_ns > 500 * ST_MS; /* what it does first is looked at closely */
+    bool awake_long =
+        sim_now(node->world) - node->thawed_ns > 500 * ST_MS; /* what it does first is looked at closely */
     if (awake_long && st_dice_below(&node->dice, HASH_EVERY) != 0) {
         return;
     }
@@ -550,7 +556,8 @@ bool sim_world_run(struct sim_world *world, uint64_t seed, bool verbose) {
     begin_period(world);
     while (!world->broken && world->phase != SIM_DONE) {
         step(world);
-        if (world->phase == SIM_HEALING && world->sends_open == 0 && not_up(world) == NULL && not_idle(world) == NULL) {
+        if (world->phase == SIM_HEALING && world->sends_open == 0 && not_up(world) == NULL &&
+            not_idle(world) == NULL) {
             enter(world, SIM_AUDIT, HEAL_MOST_NS);
             sim_audit_start(world);
         }

@@ -1,9 +1,9 @@
 /*
  * A simulated world: some processes, each with a loop, a store handle and the real engine; one store; clients.
  *
- * Everything happens in one thread on one virtual clock. A process runs when its loop wants to; it may be killed between
- * any two runs, frozen for a while, restarted with an empty memory and other clocks. A client talks to the engine of
- * one process directly: an operation whose process dies is a lost connection.
+ * Everything happens in one thread on one virtual clock. A process runs when its loop wants to; it may be killed
+ * between any two runs, frozen for a while, restarted with an empty memory and other clocks. A client talks to the
+ * engine of one process directly: an operation whose process dies is a lost connection.
  */
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
@@ -18,7 +18,7 @@ struct sim_node {
     enum sim_node_state state;
     bool frozen;
     int64_t thawed_ns;
-    bool drowsy; /* to be frozen for the night as soon as it has sent something */
+    bool drowsy;   /* to be frozen for the night as soon as it has sent something */
     uint64_t life; /* counts restarts */
     struct st_loop *loop;
     struct st_store *store;
@@ -31,7 +31,8 @@ struct sim_node {
     struct st_dice random, dice;
 
     struct st_sim_event death, start, thaw, finish;
-    int64_t ends[SIM_NAMES_MAX * 8][SIM_PARTITIONS_MAX]; /* greatest end seen in this life, by topic in the history */
+    int64_t ends[SIM_NAMES_MAX * 8]
+                [SIM_PARTITIONS_MAX]; /* greatest end seen in this life, by topic in the history */
 };
 
 /* An operation at a node. Embedded; `lost` is called, from outside the node's loop, when the node dies first. */
@@ -61,7 +62,7 @@ struct sim_world {
     struct sim_client *clients;
     uint64_t sources, groups; /* given out */
     unsigned sends_open;      /* appends without an answer, whoever still waits for it */
-    struct sim_node *woken; /* thawed last */
+    struct sim_node *woken;   /* thawed last */
     int64_t woken_ns;
     uint64_t events, deaths, freezes;
     bool broken;
@@ -99,7 +100,7 @@ struct sim_client {
     struct st_dice dice;
     const char *name;
     unsigned number;
-    void (*morning)(struct sim_client *client); /* a busy period begins */
+    void (*morning)(struct sim_client *client);    /* a busy period begins */
     bool (*idle)(const struct sim_client *client); /* nothing left to do, nothing under way */
     void (*free)(struct sim_client *client);
 };
@@ -109,7 +110,8 @@ void sim_client_tick(struct sim_client *client, int64_t delay_ns);
 void sim_producer_new(struct sim_world *world, unsigned number);
 void sim_reader_new(struct sim_world *world, unsigned number);
 void sim_admin_new(struct sim_world *world);
-/* After the heal: writes through every node, reads everything back through every node, compares. Sets phase SIM_DONE. */
+/* After the heal: writes through every node, reads everything back through every node, compares. Sets phase
+ * SIM_DONE. */
 void sim_audit_start(struct sim_world *world);
 
 #endif

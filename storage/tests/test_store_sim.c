@@ -1,5 +1,5 @@
-/* The sim backend, faults off, under the contract that holds for every backend: once as a store that guards slots below
- * its checkpoint, once as a table that looks only at the slot itself. */
+/* The sim backend, faults off, under the contract that holds for every backend: once as a store that guards slots
+ * below its checkpoint, once as a table that looks only at the slot itself. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -77,8 +77,12 @@ static void pump(void *arg) {
 }
 
 int main(void) {
-    static const struct store_contract guarded = {
-        .name = "sim, guarded", .make = make_guarded, .destroy = destroy, .open = open_store, .pump = pump, .hints = true};
+    static const struct store_contract guarded = {.name = "sim, guarded",
+                                                  .make = make_guarded,
+                                                  .destroy = destroy,
+                                                  .open = open_store,
+                                                  .pump = pump,
+                                                  .hints = true};
     static const struct store_contract table = {.name = "sim, a table",
                                                 .make = make_table,
                                                 .destroy = destroy,
