@@ -74,7 +74,30 @@ static void fail_syncs(struct st_task *task) {
     }
 }
 
-void st_engine_fail_syncs_soon(struct st_engine *engine, struct st_sync *list) {
+/* ---- what the journal tells ---- */
+
+static struct st_engine *host_of(struct st_journal *journal) {
+    return ST_OWNER(journal, struct st_engine, journal);
+}
+
+static void host_op_started(struct st_journal *journal) {
+    st_engine_op_started(host_of(journal));
+}
+
+static void host_op_ended(struct st_journal *journal) {
+    st_engine_op_ended(host_of(journal));
+}
+
+static void host_store_answered(struct st_journal *journal) {
+    st_engine_store_answered(host_of(journal));
+}
+
+static void host_store_failed(struct st_journal *journal, enum st_error error) {
+    st_engine_store_failed(host_of(journal), error);
+}
+
+static void host_fail_soon(struct st_journal *journal, struct st_sync *list) {
+    struct st_engine *engine = host_of(journal);
     struct st_sync **link = &engine->failed_syncs;
     while (*link != NULL) {
         link = &(*link)->next;
@@ -83,7 +106,8 @@ void st_engine_fail_syncs_soon(struct st_engine *engine, struct st_sync *list) {
     st_defer(engine->loop, &engine->fail_syncs);
 }
 
-void st_engine_applied(struct st_engine *engine, struct st_journal *journal) {
+static void host_applied(struct st_journal *journal) {
+    struct st_engine *engine = host_of(journal);
     const struct st_fold *fold = journal->fold;
     if (fold->entries_since_checkpoint >= 2 * (uint64_t)engine->options.checkpoint_entries) {
         st_checkpoints_consider(engine); /* who only reads takes over what others wrote, or writes at last */
@@ -126,8 +150,8 @@ static void load_failed(struct st_engine *engine, enum st_error error) {
     st_timer_start(engine->loop, &engine->load_retry, delay < LOAD_RETRY_MOST ? delay : LOAD_RETRY_MOST);
 }
 
-void st_engine_synced(struct st_engine *engine, struct st_journal *journal, enum st_error error, bool news) {
-    (void)journal;
+static void host_synced(struct st_journal *journal, enum st_error error, bool news) {
+    struct st_engine *engine = host_of(journal);
     if (error != ST_OK && engine->opened != NULL) {
         load_failed(engine, error); /* nobody else asks again before it is open */
     } else if (error == ST_OK) {
@@ -150,7 +174,7 @@ static void load_blocks_only(struct st_engine *engine, struct st_fold *standing,
         loaded->checkpoint = NULL;
     }
     st_fold_free(loaded);
-    st_journal_install(&engine->journal, standing);
+    st_journal_install(&engine->journal, standing, engine->checkpoint_ref.date_ms);
 }
 
 void st_engine_loaded(struct st_engine *engine, enum st_error error, struct st_fold *fold) {
@@ -170,7 +194,7 @@ void st_engine_loaded(struct st_engine *engine, enum st_error error, struct st_f
     if (standing != NULL) {
         st_waits_fire_all(engine, standing); /* they look again, at the new fold */
     }
-    st_journal_install(&engine->journal, fold);
+    st_journal_install(&engine->journal, fold, engine->checkpoint_ref.date_ms);
 }
 
 static void checkpoint_known(struct st_checkpoint_ref *op) {
@@ -196,11 +220,15 @@ static void load_retry_due(struct st_timer *timer) {
     load_begin(ST_OWNER(timer, struct st_engine, load_retry));
 }
 
-void st_engine_reload(struct st_engine *engine, struct st_journal *journal) {
-    if (!journal->loading) {
-        journal->loading = true;
+void st_engine_reload(struct st_engine *engine) {
+    if (!engine->journal.loading) {
+        engine->journal.loading = true;
         load_begin(engine);
     }
+}
+
+static void host_fell_behind(struct st_journal *journal) {
+    st_engine_reload(host_of(journal));
 }
 
 /* ---- open, close ---- */
@@ -216,8 +244,20 @@ struct st_engine *st_engine_new(struct st_loop *loop, struct st_store *store, co
     engine->load_retry.fn = load_retry_due;
     engine->fail_syncs.fn = fail_syncs;
     engine->recheck_held.fn = recheck_held;
-    st_random(loop, engine->writer.bytes, sizeof engine->writer.bytes);
-    st_journal_init(&engine->journal, engine, 0);
+    engine->journal_host = (struct st_journal_host){
+        .loop = loop,
+        .store = store,
+        .applied = host_applied,
+        .synced = host_synced,
+        .fell_behind = host_fell_behind,
+        .fail_soon = host_fail_soon,
+        .op_started = host_op_started,
+        .op_ended = host_op_ended,
+        .store_answered = host_store_answered,
+        .store_failed = host_store_failed,
+    };
+    st_random(loop, engine->journal_host.writer.bytes, sizeof engine->journal_host.writer.bytes);
+    st_journal_init(&engine->journal, &engine->journal_host, 0);
     st_flusher_init(engine);
     st_cache_init(&engine->cache, options->cache_bytes);
     st_refusals_init(engine);

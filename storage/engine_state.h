@@ -20,9 +20,9 @@ struct st_engine {
     struct st_loop *loop;
     struct st_store *store;
     struct st_engine_options options;
-    struct kp_uuid writer; /* random, names this process in entries */
     struct kp_uuid cluster_id;
 
+    struct st_journal_host journal_host;
     struct st_journal journal; /* number 0: catalog and every topic */
     struct st_flusher flusher;
     struct st_cache cache;
@@ -90,11 +90,8 @@ void st_engine_close_soon(struct st_engine *engine);
 void st_engine_store_answered(struct st_engine *engine);
 void st_engine_store_failed(struct st_engine *engine, enum st_error error);
 
-/* Called by the journal. */
-void st_engine_applied(struct st_engine *engine, struct st_journal *journal);
-void st_engine_synced(struct st_engine *engine, struct st_journal *journal, enum st_error error, bool news);
-void st_engine_reload(struct st_engine *engine, struct st_journal *journal);
-void st_engine_fail_syncs_soon(struct st_engine *engine, struct st_sync *list);
+/* What the fold rests on is gone, or the fold fell behind: the newest checkpoint is loaded. */
+void st_engine_reload(struct st_engine *engine);
 
 /* The end of a load: a fold, owned by the engine from here on, or an error. */
 void st_engine_loaded(struct st_engine *engine, enum st_error error, struct st_fold *fold);

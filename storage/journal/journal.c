@@ -7,7 +7,6 @@
  */
 #include "storage/journal/journal.h"
 
-#include "storage/engine_state.h"
 #include "storage/mutants.h"
 #include "storage/runtime/log.h"
 #include "storage/runtime/metrics.h"
@@ -24,7 +23,7 @@ static int64_t backoff_ns(struct st_journal *journal, unsigned failures) {
     if (most > BACKOFF_MOST) {
         most = BACKOFF_MOST;
     }
-    return BACKOFF_LEAST / 2 + (int64_t)(st_random_u64(journal->engine->loop) % (uint64_t)most); /* full jitter */
+    return BACKOFF_LEAST / 2 + (int64_t)(st_random_u64(journal->host->loop) % (uint64_t)most); /* full jitter */
 }
 
 /* ---- applying ---- */
@@ -45,7 +44,7 @@ static bool apply(struct st_journal *journal, uint64_t slot, struct kp_slice bod
         journal_stop(journal, slot, result == ST_APPLY_DAMAGED ? "damaged" : "misfit");
         return false;
     }
-    st_engine_applied(journal->engine, journal);
+    journal->host->applied(journal);
     return true;
 }
 
@@ -55,7 +54,7 @@ static bool take_entry(struct st_journal *journal, const struct st_journal_entry
         return true; /* applied meanwhile: our own */
     }
     if (entry->slot != journal->fold->slot + 1 && !ST_MUTANT(gap_ignored)) {
-        st_engine_reload(journal->engine, journal); /* the fold fell behind the trim */
+        journal->host->fell_behind(journal); /* the fold fell behind the trim */
         return false;
     }
     bool contested = journal->commit != NULL && journal->owner == ST_SLOT_OPEN && journal->slot == entry->slot &&
@@ -93,9 +92,9 @@ static void sync_end(struct st_journal *journal, enum st_error error) {
     journal->sync_sent = NULL;
     bool news = journal->news;
     journal->news = false;
-    st_engine_synced(journal->engine, journal, error, news);
+    journal->host->synced(journal, error, news);
     if (journal->stopped) { /* nothing is read any more: those who queued meanwhile are told as well */
-        st_engine_fail_syncs_soon(journal->engine, journal->sync_queued);
+        journal->host->fail_soon(journal, journal->sync_queued);
         journal->sync_queued = NULL;
     } else if (!journal->reading && !journal->loading && journal->sync_queued != NULL) {
         journal->sync_sent = journal->sync_queued;
@@ -114,9 +113,9 @@ static void read_retry_due(struct st_timer *timer) {
 
 static void read_failed(struct st_journal *journal) {
     journal->read_failures++;
-    st_engine_store_failed(journal->engine, journal->read.error);
+    journal->host->store_failed(journal, journal->read.error);
     if (journal->put_state == ST_PUT_RESOLVING) { /* it must be known whose the slot is, whoever else waits */
-        st_timer_start(journal->engine->loop, &journal->read_retry, backoff_ns(journal, journal->read_failures));
+        st_timer_start(journal->host->loop, &journal->read_retry, backoff_ns(journal, journal->read_failures));
     }
     sync_end(journal, ST_UNREADABLE);
     put_step(journal); /* a commit that waited for a reload goes on with the fold as it is */
@@ -161,11 +160,11 @@ static void page_take(struct st_journal *journal) {
  * can have been trimmed, the newest checkpoint tells. */
 static void page_proof_done(struct st_checkpoint_ref *op) {
     struct st_journal *journal = ST_OWNER(op, struct st_journal, page_proof);
-    st_engine_op_ended(journal->engine);
+    journal->host->op_ended(journal);
     if (op->error == ST_OK && op->slot > journal->fold->slot) {
         page_drop(journal);
         journal->reading = false;
-        st_engine_reload(journal->engine, journal);
+        journal->host->fell_behind(journal);
     } else if (op->error == ST_OK || op->error == ST_ABSENT) {
         journal->proven_ms = op->date_ms;
         page_take(journal);
@@ -179,21 +178,21 @@ static void page_proof_done(struct st_checkpoint_ref *op) {
 
 static void read_done(struct st_journal_read *op) {
     struct st_journal *journal = ST_OWNER(op, struct st_journal, read);
-    st_engine_op_ended(journal->engine);
+    journal->host->op_ended(journal);
     if (op->error != ST_OK) {
         journal->reading = false;
         read_failed(journal);
         return;
     }
-    st_engine_store_answered(journal->engine);
+    journal->host->store_answered(journal);
     journal->read_failures = 0;
     if (proven_lately(journal, op->date_ms) || ST_MUTANT(page_unproven) || ST_MUTANT(gap_ignored)) {
         page_take(journal);
         return;
     }
     journal->page_proof = (struct st_checkpoint_ref){.journal = journal->number, .done = page_proof_done};
-    st_engine_op_started(journal->engine);
-    journal->engine->store->ops->checkpoint_get(journal->engine->store, &journal->page_proof);
+    journal->host->op_started(journal);
+    journal->host->store->ops->checkpoint_get(journal->host->store, &journal->page_proof);
 }
 
 static void read_send(struct st_journal *journal) {
@@ -205,8 +204,8 @@ static void read_send(struct st_journal *journal) {
         .done = read_done,
     };
     st_metrics.journal_reads_total++;
-    st_engine_op_started(journal->engine);
-    journal->engine->store->ops->journal_read(journal->engine->store, &journal->read);
+    journal->host->op_started(journal);
+    journal->host->store->ops->journal_read(journal->host->store, &journal->read);
 }
 
 void st_journal_sync(struct st_journal *journal, struct st_sync *sync) {
@@ -219,7 +218,7 @@ void st_journal_sync(struct st_journal *journal, struct st_sync *sync) {
     if (journal->stopped) {
         struct st_sync *queued = journal->sync_queued;
         journal->sync_queued = NULL;
-        st_engine_fail_syncs_soon(journal->engine, queued);
+        journal->host->fail_soon(journal, queued);
         return;
     }
     if (!journal->reading && !journal->loading && journal->sync_sent == NULL) {
@@ -238,7 +237,7 @@ static void commit_finish(struct st_journal *journal, enum st_error error, uint6
     journal->body = NULL;
     journal->put_state = ST_PUT_IDLE;
     journal->perhaps_stored = false;
-    st_timer_stop(journal->engine->loop, &journal->put_retry);
+    st_timer_stop(journal->host->loop, &journal->put_retry);
     op->finished(op, error, slot, body);
     kp_blob_unref(body);
 }
@@ -251,7 +250,7 @@ static void put_retry_due(struct st_timer *timer) {
 static void put_backoff(struct st_journal *journal) {
     journal->put_state = ST_PUT_BACKOFF;
     journal->put_failures++;
-    st_timer_start(journal->engine->loop, &journal->put_retry, backoff_ns(journal, journal->put_failures));
+    st_timer_start(journal->host->loop, &journal->put_retry, backoff_ns(journal, journal->put_failures));
 }
 
 /* The put is ours at journal->slot and the fold stands just below it. */
@@ -263,7 +262,7 @@ static void put_won(struct st_journal *journal) {
             journal->put_state = ST_PUT_RESOLVING;
             journal->perhaps_stored = true;
             journal->read_failures++;
-            st_timer_start(journal->engine->loop, &journal->read_retry, backoff_ns(journal, journal->read_failures));
+            st_timer_start(journal->host->loop, &journal->read_retry, backoff_ns(journal, journal->read_failures));
             return;
         }
         commit_finish(journal, ST_UNKNOWN, 0);
@@ -274,12 +273,12 @@ static void put_won(struct st_journal *journal) {
 
 static void proof_done(struct st_checkpoint_ref *op) {
     struct st_journal *journal = ST_OWNER(op, struct st_journal, proof);
-    st_engine_op_ended(journal->engine);
+    journal->host->op_ended(journal);
     if (op->error == ST_ABSENT || (op->error == ST_OK && op->slot < journal->slot)) {
         journal->proven_ms = op->date_ms;
         put_won(journal);
     } else if (op->error == ST_OK) {
-        st_engine_reload(journal->engine, journal);
+        journal->host->fell_behind(journal);
         commit_finish(journal, ST_UNKNOWN, 0);
     } else {
         put_backoff(journal); /* the identical put answers "taken" by us, and is proven then */
@@ -295,8 +294,8 @@ static void put_ok(struct st_journal *journal, int64_t date_ms) {
     journal->put_state = ST_PUT_PROVING;
     journal->perhaps_stored = true;
     journal->proof = (struct st_checkpoint_ref){.journal = journal->number, .done = proof_done};
-    st_engine_op_started(journal->engine);
-    journal->engine->store->ops->checkpoint_get(journal->engine->store, &journal->proof);
+    journal->host->op_started(journal);
+    journal->host->store->ops->checkpoint_get(journal->host->store, &journal->proof);
 }
 
 /* Of wrong variants: whatever the next read brings, the put is made anew behind it. */
@@ -321,9 +320,9 @@ static void put_taken(struct st_journal *journal) {
 
 static void put_done(struct st_journal_put *op) {
     struct st_journal *journal = ST_OWNER(op, struct st_journal, put);
-    st_engine_op_ended(journal->engine);
+    journal->host->op_ended(journal);
     if (op->error == ST_OK || op->error == ST_TAKEN) {
-        st_engine_store_answered(journal->engine);
+        journal->host->store_answered(journal);
         journal->put_failures = 0;
     }
     switch (op->error) {
@@ -344,7 +343,7 @@ static void put_done(struct st_journal_put *op) {
             forget_and_read(journal);
             return;
         }
-        st_engine_reload(journal->engine, journal);
+        journal->host->fell_behind(journal);
         commit_finish(journal, ST_UNKNOWN, 0);
         return;
     default:
@@ -359,7 +358,7 @@ static void put_done(struct st_journal_put *op) {
             }
             return;
         }
-        st_engine_store_failed(journal->engine, op->error);
+        journal->host->store_failed(journal, op->error);
         put_backoff(journal);
         if (journal->owner != ST_SLOT_OPEN) {
             put_step(journal);
@@ -375,11 +374,11 @@ static void put_send(struct st_journal *journal) {
         .journal = journal->number,
         .slot = journal->slot,
         .body = kp_slice_of(journal->body->data, journal->body->size),
-        .writer = journal->engine->writer,
+        .writer = journal->host->writer,
         .done = put_done,
     };
-    st_engine_op_started(journal->engine);
-    journal->engine->store->ops->journal_put(journal->engine->store, &journal->put);
+    journal->host->op_started(journal);
+    journal->host->store->ops->journal_put(journal->host->store, &journal->put);
 }
 
 static void put_build(struct st_journal *journal) {
@@ -466,7 +465,7 @@ void st_journal_commit(struct st_journal *journal, struct st_commit_op *op) {
     journal->commit = op;
     journal->put_failures = 0;
     journal->put_state = ST_PUT_WAITING;
-    st_random(journal->engine->loop, op->id.bytes, sizeof op->id.bytes);
+    st_random(journal->host->loop, op->id.bytes, sizeof op->id.bytes);
     put_step(journal);
 }
 
@@ -498,9 +497,9 @@ void st_journal_load_failed(struct st_journal *journal) {
     syncs_finish(sent, ST_UNREADABLE);
 }
 
-void st_journal_init(struct st_journal *journal, struct st_engine *engine, uint32_t number) {
+void st_journal_init(struct st_journal *journal, const struct st_journal_host *host, uint32_t number) {
     *journal = (struct st_journal){
-        .engine = engine,
+        .host = host,
         .number = number,
         .read_retry = {.fn = read_retry_due},
         .put_retry = {.fn = put_retry_due},
@@ -509,21 +508,21 @@ void st_journal_init(struct st_journal *journal, struct st_engine *engine, uint3
 }
 
 void st_journal_release(struct st_journal *journal) {
-    st_timer_stop(journal->engine->loop, &journal->read_retry);
-    st_timer_stop(journal->engine->loop, &journal->put_retry);
+    st_timer_stop(journal->host->loop, &journal->read_retry);
+    st_timer_stop(journal->host->loop, &journal->put_retry);
     kp_blob_unref(journal->body);
     page_drop(journal);
     st_fold_free(journal->fold);
     journal->fold = NULL;
 }
 
-void st_journal_install(struct st_journal *journal, struct st_fold *fold) {
+void st_journal_install(struct st_journal *journal, struct st_fold *fold, int64_t newest_ms) {
     if (journal->fold != fold) {
         st_fold_free(journal->fold);
         journal->fold = fold;
     }
     journal->loading = false;
-    journal->proven_ms = journal->engine->checkpoint_ref.date_ms; /* this was the newest checkpoint then */
+    journal->proven_ms = newest_ms;
     if (!journal->reading) { /* else who waits joins the next read: the one under way was sent before */
         if (journal->sync_sent == NULL) {
             journal->sync_sent = journal->sync_queued;

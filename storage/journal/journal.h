@@ -41,8 +41,25 @@ enum st_put_state {
 
 enum st_slot_owner { ST_SLOT_OPEN, ST_SLOT_MINE, ST_SLOT_OTHERS };
 
+struct st_journal;
+
+/* What a journal needs of the engine that it is part of, and what it tells it. */
+struct st_journal_host {
+    struct st_loop *loop;
+    struct st_store *store;
+    struct kp_uuid writer; /* random, names this process in entries */
+    void (*applied)(struct st_journal *journal);                                  /* an entry, to the fold */
+    void (*synced)(struct st_journal *journal, enum st_error error, bool news);   /* news: entries of others came */
+    void (*fell_behind)(struct st_journal *journal);                              /* load the newest checkpoint */
+    void (*fail_soon)(struct st_journal *journal, struct st_sync *list);          /* from the loop, ST_UNREADABLE */
+    void (*op_started)(struct st_journal *journal);                               /* of the store; each ends once */
+    void (*op_ended)(struct st_journal *journal);
+    void (*store_answered)(struct st_journal *journal);
+    void (*store_failed)(struct st_journal *journal, enum st_error error);
+};
+
 struct st_journal {
-    struct st_engine *engine;
+    const struct st_journal_host *host;
     uint32_t number;
     struct st_fold *fold;
     bool stopped;   /* an entry did not fit: nothing is written or synced any more */
@@ -69,10 +86,11 @@ struct st_journal {
     struct st_checkpoint_ref proof, page_proof;
 };
 
-void st_journal_init(struct st_journal *journal, struct st_engine *engine, uint32_t number);
+/* The host outlives the journal. */
+void st_journal_init(struct st_journal *journal, const struct st_journal_host *host, uint32_t number);
 void st_journal_release(struct st_journal *journal);
 /* A loaded (or empty) fold to go on from; frees the one before. Or the standing one, to go on with after a load. */
-void st_journal_install(struct st_journal *journal, struct st_fold *fold);
+void st_journal_install(struct st_journal *journal, struct st_fold *fold, int64_t newest_ms);
 /* A try to load failed and will be repeated: those who wait for a sync are told. */
 void st_journal_load_failed(struct st_journal *journal);
 void st_journal_sync(struct st_journal *journal, struct st_sync *sync);

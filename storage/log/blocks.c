@@ -63,7 +63,7 @@ static void got(struct st_object_get *op) {
     if (load->is_void) {
         error = ST_OK; /* they look again, in the new checkpoint */
     } else if (op->error == ST_ABSENT) {
-        st_engine_reload(engine, &engine->journal); /* a newer checkpoint stands and this one was deleted */
+        st_engine_reload(engine); /* a newer checkpoint stands and this one was deleted */
     } else if (op->error == ST_OK && st_block_read(kp_slice_of(load->blob->data, load->blob->size), &block)) {
         kept = keep(&engine->blocks, load->number, &block);
         error = ST_OK;

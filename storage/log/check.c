@@ -376,7 +376,7 @@ static struct kp_blob *assemble(struct build *build) {
     uint8_t *inline_at = NULL;
     struct kp_blob *entry = NULL;
     if (!facts.failed) {
-        entry = st_entry_build(&engine->writer, build->now_wall_ms, &build->flush->commit.id,
+        entry = st_entry_build(&engine->journal_host.writer, build->now_wall_ms, &build->flush->commit.id,
                                kp_slice_of(facts.data, facts.len), build->inline_len, &inline_at);
     }
     st_pack_release(&facts);

@@ -72,7 +72,7 @@ static void a_sync_is_not_answered_by_a_read_that_was_sent_before_it(void **stat
     run_ms(&others, 10);
     sync_begin(&mine, &second);
     mine.gate.hold_checkpoint_get = true;
-    st_engine_reload(mine.engine, &mine.engine->journal);
+    st_engine_reload(mine.engine);
     gate_answer_checkpoint_get(&mine.gate, ST_UNKNOWN, 0); /* one try fails, the next succeeds */
     mine.gate.hold_checkpoint_get = false;
     run_ms(&mine, 5000);
