@@ -9,8 +9,8 @@
  *   - after every start: a partition ends above the last offset that was acknowledged in it;
  *   - at the end every message was acknowledged, and reading all partitions from the start gives offsets 0, 1, 2 ...
  *     without a hole, each message exactly once, whole, in the order sent, at the offset that was acknowledged.
- * The gateway is killed once more before the reading. A second gateway, on the same store and never killed, must give the
- * same. Exit status 0 and a last line "ok ..." when all holds.
+ * The gateway is killed once more before the reading. A second gateway, on the same store and never killed, must give
+ * the same. Exit status 0 and a last line "ok ..." when all holds.
  */
 #include <errno.h>
 #include <librdkafka/rdkafka.h>
@@ -96,8 +96,8 @@ static void start_gateway(struct gateway *gateway, const char *program, const ch
         dup2(ends[1], STDOUT_FILENO);
         close(ends[0]);
         close(ends[1]);
-        execl(program, program, "--kafka", gateway->address, "--http", "none", "--store", store, "--num.partitions", "4",
-              "--log.level", "warn", (char *)NULL);
+        execl(program, program, "--kafka", gateway->address, "--http", "none", "--store", store, "--num.partitions",
+              "4", "--log.level", "warn", (char *)NULL);
         _exit(127);
     }
     close(ends[1]);
