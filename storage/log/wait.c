@@ -113,8 +113,13 @@ void st_waits_fire_all(struct st_engine *engine, struct st_fold *fold) {
 
 static void fire(struct st_task *task) {
     struct st_engine *engine = ST_OWNER(task, struct st_engine, fire);
-    while (engine->fired != NULL) {
-        struct st_waiter *waiter = engine->fired;
+    struct st_waiter *due = engine->fired; /* who waits for a deleted topic again is told in the next pass */
+    engine->fired = NULL;
+    if (due != NULL) {
+        due->link = &due;
+    }
+    while (due != NULL) {
+        struct st_waiter *waiter = due;
         waiter_unlink(engine, waiter);
         waiter->fn(waiter);
     }

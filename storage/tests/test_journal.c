@@ -209,6 +209,25 @@ static void a_hint_that_comes_during_a_read_is_followed_by_another_read(void **s
     st_wait_stop(mine.engine, &waiter);
 }
 
+static void on_fired_wait_again(struct st_waiter *waiter) {
+    fired++;
+    if (fired < 100) {
+        st_wait_start(mine.engine, waiter);
+    }
+}
+
+static void who_waits_for_a_deleted_topic_again_and_again_does_not_stop_the_loop(void **state) {
+    (void)state;
+    struct st_waiter first = {.fn = on_fired_wait_again}, second = {.fn = on_fired};
+    fired = 0;
+    st_wait_start(mine.engine, &first);
+    st_wait_start(mine.engine, &second);
+    st_loop_run_due(mine.loop);
+    assert_int_equal(fired, 2);
+    run_ms(&mine, 1);
+    assert_int_equal(fired, 100);
+}
+
 int main(void) {
 #define JOURNAL_TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
     const struct CMUnitTest tests[] = {
@@ -217,6 +236,7 @@ int main(void) {
         JOURNAL_TEST(a_journal_with_a_damaged_entry_stops_and_does_not_spin),
         JOURNAL_TEST(entries_above_a_fold_that_lags_are_not_trimmed_by_its_process),
         JOURNAL_TEST(a_hint_that_comes_during_a_read_is_followed_by_another_read),
+        JOURNAL_TEST(who_waits_for_a_deleted_topic_again_and_again_does_not_stop_the_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
