@@ -37,6 +37,8 @@ struct st_reader {
     struct pin *pins;
     struct reader_wait waits[WAITS_MOST];
     unsigned waiting;
+    struct st_sync sync;
+    enum { SYNC_NONE, SYNC_SENT, SYNC_OVER } synced; /* because bytes were not where the fold says */
     bool starved; /* nothing could be asked for: it looks again when a load ends */
     bool loaded; /* something had to come from the store: its successor will be wanted soon */
     struct reader_part parts[];
@@ -63,13 +65,38 @@ static struct kp_piece run_in_memory(const struct st_reader *reader, const struc
 
 /* ---- loads ---- */
 
+static void waited(struct st_reader *reader) {
+    if (--reader->waiting == 0) {
+        st_defer(reader->engine->loop, &reader->step);
+    }
+}
+
+static void synced(struct st_sync *sync) {
+    struct st_reader *reader = ST_OWNER(sync, struct st_reader, sync);
+    reader->synced = SYNC_OVER;
+    waited(reader);
+}
+
+/* Bytes are gone: perhaps only for the fold as it was, whose topic was deleted and whose entries were trimmed since. It
+ * looks again after a sync. False: it did so already. */
+static bool look_again(struct st_reader *reader) {
+    if (reader->synced == SYNC_NONE) {
+        reader->synced = SYNC_SENT;
+        reader->waiting++;
+        reader->sync.done = synced;
+        st_journal_sync(&reader->engine->journal, &reader->sync);
+    }
+    return reader->synced == SYNC_SENT;
+}
+
 static void wait_done(struct st_load_wait *wait, enum st_error error, struct kp_blob *blob, struct kp_slice bytes) {
     struct reader_wait *own = ST_OWNER(wait, struct reader_wait, wait);
     struct st_reader *reader = own->reader;
-    if (error != ST_OK) {
+    bool again = error == ST_ABSENT && look_again(reader);
+    if (error != ST_OK && !again) {
         bool damaged = error == ST_DAMAGED || error == ST_ABSENT;
         reader->parts[own->part].failed = damaged ? ST_DAMAGED : ST_UNREADABLE;
-    } else if (blob != NULL) {
+    } else if (error == ST_OK && blob != NULL) {
         struct pin *pin = calloc(1, sizeof *pin);
         if (pin != NULL) {
             *pin = (struct pin){wait->slot, wait->position, {kp_blob_ref(blob), bytes}, reader->pins};
@@ -77,9 +104,7 @@ static void wait_done(struct st_load_wait *wait, enum st_error error, struct kp_
         }
     }
     own->busy = false;
-    if (--reader->waiting == 0) {
-        st_defer(reader->engine->loop, &reader->step);
-    }
+    waited(reader);
 }
 
 static struct reader_wait *wait_free(struct st_reader *reader) {

@@ -96,6 +96,14 @@ static void a_sync_is_not_answered_by_a_read_that_was_sent_before_it(void **stat
     assert_int_equal(st_fold_partition(mine.engine->journal.fold, &id, 0)->end, 1);
 }
 
+struct deleting {
+    struct st_topic_delete op;
+};
+
+static void deleting_done(struct st_topic_delete *op) {
+    assert_int_equal(op->error, ST_OK);
+}
+
 /* Puts bytes that are no entry into the next slot, past the engines. */
 static void journal_put_done(struct st_journal_put *op) {
     assert_int_equal(op->error, ST_OK);
@@ -172,6 +180,28 @@ static void entries_above_a_fold_that_lags_are_not_trimmed_by_its_process(void *
     }
 }
 
+static void bytes_that_are_gone_with_their_topic_are_no_damage(void **state) {
+    (void)state;
+    struct kp_uuid gone = create_now(&mine, "gone", 1), stays = create_now(&mine, "stays", 1);
+    append_now(&mine, &gone, 100, 1000);
+    struct syncing sync;
+    sync_begin(&others, &sync);
+    run_ms(&others, 10);
+    struct deleting call = {.op = {.id = gone, .done = deleting_done}};
+    st_topic_delete(others.engine, &call.op);
+    run_ms(&others, 10);
+    assert_int_equal(call.op.error, ST_OK);
+    others_go_on_and_trim(&stays);
+    st_cache_release(&mine.engine->cache);
+    st_cache_init(&mine.engine->cache, mine.options.cache_bytes);
+    struct reading read; /* this process has not heard of any of it */
+    read_begin(&mine, &read, &gone, 0, 1000);
+    run_ms(&mine, 100);
+    assert_int_equal(read.done, 1);
+    assert_int_equal(read.part.error, ST_NO_TOPIC_ID);
+    kp_chain_release(&read.part.chain);
+}
+
 /* ---- news ---- */
 
 static int fired;
@@ -235,6 +265,7 @@ int main(void) {
         JOURNAL_TEST(a_sync_is_not_answered_by_a_read_that_was_sent_before_it),
         JOURNAL_TEST(a_journal_with_a_damaged_entry_stops_and_does_not_spin),
         JOURNAL_TEST(entries_above_a_fold_that_lags_are_not_trimmed_by_its_process),
+        JOURNAL_TEST(bytes_that_are_gone_with_their_topic_are_no_damage),
         JOURNAL_TEST(a_hint_that_comes_during_a_read_is_followed_by_another_read),
         JOURNAL_TEST(who_waits_for_a_deleted_topic_again_and_again_does_not_stop_the_loop),
     };
