@@ -363,7 +363,7 @@ static bool add_row(struct st_partition *partition, const struct st_fact_append 
 
 /*
  * Memory for what an entry brings, taken before anything of it is applied, so that an entry is applied whole or not at
- * all. (An append to a topic that the same entry creates finds its room when it is applied; no writer of ours makes one.)
+ * all. (An append to a topic that the same entry creates finds its room when it is applied; no writer makes one.)
  */
 struct reserve {
     struct st_topic_state **topics; /* in the order of their facts; NULL: does not fit */

@@ -1,6 +1,6 @@
 /*
- * The last batches of a producer in a partition. Sequences count records and wrap from 2^31 - 1 to 0, so they stand on a
- * circle: what lies less than half of it ahead is early, the rest is the past.
+ * The last batches of a producer in a partition. Sequences count records and wrap from 2^31 - 1 to 0, so they stand on
+ * a circle: what lies less than half of it ahead is early, the rest is the past.
  */
 #include "storage/journal/fold.h"
 
