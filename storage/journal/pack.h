@@ -51,8 +51,8 @@ static inline uint8_t *st_pack_room(struct st_pack *pack, size_t len) {
 }
 
 static inline void st_pack_bytes(struct st_pack *pack, const void *bytes, size_t len) {
-    uint8_t *room = st_pack_room(pack, len);
-    if (room != NULL && len > 0) {
+    uint8_t *room = len > 0 ? st_pack_room(pack, len) : NULL;
+    if (room != NULL) {
         memcpy(room, bytes, len);
     }
 }

@@ -77,7 +77,7 @@ static inline struct st_fact append_of(uint8_t topic, int32_t partition, int64_t
             .flags = flags,
             .position = position,
             .len = 100,
-            .max_timestamp_ms = 1000 + base,
+            .max_timestamp_ms = 1000 + base % 100000,
             .producer_id = -1,
             .epoch = -1,
             .first_sequence = -1,
