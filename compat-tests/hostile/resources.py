@@ -18,9 +18,10 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 class Resources(gateway.Attack):
     """The caps are small, so that passing them is seen: requests 16 MiB and one larger one, cache 16, records to be
     stored 8."""
-    options = ("--queued.max.request.bytes", "16M", "--socket.request.max.bytes", "100M", "--cache.bytes", "16M",
-               "--flush.bytes", "8M", "--hold.bytes", "1M", "--receive.timeout.ms", "3000", "--send.timeout.ms", "4000",
-               "--connections.max.idle.ms", "8000")
+    options = ("--queued.max.request.bytes", "16M", "--http.queued.max.bytes", "16M",
+               "--socket.request.max.bytes", "100M", "--cache.bytes", "16M",
+               "--flush.bytes", "8M", "--hold.bytes", "1M", "--receive.timeout.ms", "2000", "--send.timeout.ms", "2500",
+               "--connections.max.idle.ms", "4000")
     memory_mib = 240
 
     def attack(self, worst_ms=500.0):
@@ -84,6 +85,22 @@ class Resources(gateway.Attack):
             if not SANITIZED:
                 self.assertLess(self.gateway.peak_mib(), before + 16 + 100 + 32)
             self.assertEqual(self.all_closed(peers, 30 * PATIENCE), 2000)
+
+    def test_http_bodies_that_begin_and_stop_do_not_keep_others_from_being_served(self):
+        before = self.gateway.resident_mib()
+        head = b"POST /topics/stop/produce HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
+        with self.attack():
+            peers = [self.http() for _ in range(1000)]
+            for peer in peers:
+                peer.socket.setblocking(False)
+                try:
+                    peer.socket.send(head + b"x" * 60000)
+                except BlockingIOError:
+                    pass
+            time.sleep(1)
+            if not SANITIZED:
+                self.assertLess(self.gateway.peak_mib(), before + 16 + 32)
+            self.assertEqual(self.all_closed(peers, 12 * PATIENCE), 1000)
 
     def test_a_byte_now_and_then_is_closed_by_the_deadline(self):
         begins = [struct.pack(">i", 1000), struct.pack(">i", 1000) + wire.head(wire.METADATA, 1), b"\0"]
@@ -206,6 +223,24 @@ class Beside:
             self.case.assertIsNone(self.watch.failure)
             self.case.assertGreater(self.watch.count, 3)
             self.case.assertLess(max(self.watch.worst_ms.values()), self.worst_ms, "ms for a healthy client")
+
+
+class SlowHeads(gateway.Attack):
+    options = ("--http.queued.max.bytes", "16M", "--receive.timeout.ms", "20000")
+
+    def test_heads_that_stop_lose_their_memory_to_others_before_their_deadline(self):
+        peers = [self.http() for _ in range(2500)]
+        for peer in peers:
+            peer.send(b"GET /health HTTP/1.1\r\nX: ")
+        time.sleep(0.5)
+        began, status = time.monotonic(), self.gateway.http_get("/health")[0]
+        self.assertEqual(status, 503)
+        while status == 503 and time.monotonic() < began + 5 * PATIENCE:
+            time.sleep(0.1)
+            status = self.gateway.http_get("/health")[0]
+        self.assertEqual(status, 200)
+        for peer in peers:
+            peer.socket.close()
 
 
 class ConnectionLimit(gateway.Attack):

@@ -20,6 +20,7 @@ struct gw_http {
     struct gw_http_session *waiting, **waiting_end; /* connections to be read from when a call is done, in order */
     size_t calls;         /* with the handlers, at most queued.max.requests */
     size_t request_bytes; /* memory of requests, at most http.queued.max.bytes */
+    int64_t inspected_ns; /* when slow requests were last looked for */
     int64_t date_s;       /* Unix time that `date` says */
     char date[GW_HTTP_DATE_MAX];
 };

@@ -8,6 +8,9 @@
  * Pipelined requests wait in the input buffer and then in the socket: only one is with the handlers at a time, which
  * keeps answers in order and bounds what one client can occupy. While there is none, a connection has no buffer.
  *
+ * Memory: a request that finds none in the budget is answered 503. When that happens, requests that come too slowly
+ * are answered 408 before their deadline, so that whoever sends a little and stops keeps nobody away for long.
+ *
  * Deadlines: IDLE has connections.max.idle.ms; a request that is not there whole with its first bytes has
  * receive.timeout.ms from then on, and is answered 408. CALL has none: the handlers answer in time. What is sent is
  * watched by the connection (send.timeout.ms).
@@ -21,6 +24,9 @@
 
 #include <stdlib.h>
 
+#define INSPECTION_NS ST_SECOND
+enum { LEAST_PACE = 16 * 1024 }; /* bytes between two inspections */
+
 enum session_state { SESSION_IDLE, SESSION_HEAD, SESSION_BODY, SESSION_CALL, SESSION_STALLED, SESSION_CLOSING };
 
 struct gw_http_session {
@@ -29,11 +35,14 @@ struct gw_http_session {
     struct gw_http_request *request; /* NULL while IDLE */
     enum session_state state;
     bool timed; /* the deadline is that of a request */
+    size_t arrived, inspected; /* bytes, now and when slow requests were last looked for */
+    bool suspect;              /* this request was there then */
     struct gw_http_session *next, **link;
     struct gw_http_session *next_waiting, **waiting_link; /* waiting_link NULL: does not wait */
 };
 
 static void run(struct gw_http_session *session);
+static void inspect_all(struct gw_http *door);
 
 /* ---- answers ---- */
 
@@ -78,6 +87,9 @@ static void refuse(struct gw_http_session *session, enum rest_error error) {
     const struct gw_http_answer answer = {.response = &response};
     send_response(session, &answer);
     close_after(session);
+    if (error == REST_OVERLOADED) {
+        inspect_all(session->door);
+    }
 }
 
 static void become_idle(struct gw_http_session *session) {
@@ -259,9 +271,29 @@ static void run(struct gw_http_session *session) {
     if (session->state <= SESSION_BODY) {
         if (session->state != SESSION_IDLE && !session->timed) {
             session->timed = true;
+            session->suspect = false;
             gw_conn_deadline(session->conn, session->door->gateway->config->receive_timeout_ms * ST_MS);
         }
         gw_conn_resume(session->conn);
+    }
+}
+
+/* Memory is short: who has sent too little since the last look gives his up. */
+static void inspect_all(struct gw_http *door) {
+    int64_t now = st_now_ns(door->gateway->loop);
+    if (now - door->inspected_ns < INSPECTION_NS) {
+        return;
+    }
+    door->inspected_ns = now;
+    for (struct gw_http_session *session = door->sessions; session != NULL; session = session->next) {
+        if (!session->timed || (session->state != SESSION_HEAD && session->state != SESSION_BODY)) {
+            continue;
+        }
+        if (session->suspect && session->arrived - session->inspected < LEAST_PACE) {
+            refuse(session, REST_REQUEST_TIMEOUT);
+        }
+        session->suspect = true;
+        session->inspected = session->arrived;
     }
 }
 
@@ -290,6 +322,7 @@ static void received(struct gw_conn *conn, size_t n) {
     if (session->state == SESSION_IDLE) {
         session->state = SESSION_HEAD;
     }
+    session->arrived += n;
     gw_http_request_received(session->request, n);
     run(session);
 }
