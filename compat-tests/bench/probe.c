@@ -23,6 +23,8 @@
 enum { START_SECONDS = 60, ANSWER_MS = 5000, RETRY_NS = 100000 };
 
 static pid_t group;
+static int code; /* the command's exit code, once it has ended */
+static volatile sig_atomic_t told_to_stop;
 
 static bool receive(int fd, uint8_t *bytes, size_t count) {
     while (count > 0) {
@@ -56,35 +58,47 @@ static bool ask_api_versions(int fd) {
 }
 
 static void pass_on(int signal_number) {
+    told_to_stop = 1;
     kill(-group, signal_number);
 }
 
-static int wait_for_all(void) {
-    int code = 0, status;
-    pid_t first = group;
+/* Collects what has ended. False: nothing of what the command started is left. */
+static bool collect(int options) {
     for (;;) {
-        pid_t pid = wait(&status);
-        if (pid < 0 && errno == EINTR) {
-            continue;
-        }
-        if (pid < 0) {
-            return code;
-        }
-        if (pid == first) {
+        int status;
+        pid_t pid = waitpid(-1, &status, options);
+        if (pid == group) {
             code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         }
+        if (pid == 0) {
+            return true;
+        }
+        if (pid < 0 && errno != EINTR) {
+            return false;
+        }
     }
+}
+
+static int wait_for_all(void) {
+    collect(0);
+    return code;
 }
 
 static int start(const char *address, char **command) {
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
+    sigset_t stops, before;
+    sigemptyset(&stops);
+    sigaddset(&stops, SIGTERM);
+    sigaddset(&stops, SIGINT);
+    sigprocmask(SIG_BLOCK, &stops, &before); /* until there is somebody to pass them on to */
     uint64_t began = now_ns();
     group = fork();
     if (group < 0) {
         die("fork: %s", strerror(errno));
     }
     if (group == 0) {
+        sigprocmask(SIG_SETMASK, &before, NULL);
         setpgid(0, 0);
         dup2(STDERR_FILENO, STDOUT_FILENO);
         execvp(command[0], command);
@@ -94,6 +108,7 @@ static int start(const char *address, char **command) {
     struct sigaction action = {.sa_handler = pass_on};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     int fd = -1;
     for (;;) {
         fd = connect_to(address);
@@ -103,7 +118,7 @@ static int start(const char *address, char **command) {
         if (fd >= 0) {
             close(fd);
         }
-        if (now_ns() - began > START_SECONDS * 1000000000ull || kill(-group, 0) != 0) {
+        if (now_ns() - began > START_SECONDS * 1000000000ull || told_to_stop || !collect(WNOHANG)) {
             kill(-group, SIGTERM);
             wait_for_all();
             die("%s: no answer at %s", command[0], address);
