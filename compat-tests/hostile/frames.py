@@ -129,8 +129,8 @@ class Frames(gateway.Attack):
 
     def test_one_thousand_requests_in_one_piece_are_answered_in_order(self):
         with self.kafka() as peer:
-            peer.send(b"".join(wire.api_versions(n) if n % 3 else wire.produce(b"healthy", [wire.batch()], correlation=n)
-                               for n in range(1000)))
+            stored = [wire.produce(b"healthy", [wire.batch()], correlation=n) for n in range(1000)]
+            peer.send(b"".join(wire.api_versions(n) if n % 3 else stored[n] for n in range(1000)))
             self.assertEqual([peer.answer()[0] for _ in range(1000)], list(range(1000)))
 
     def test_long_polls_in_a_row_beyond_the_cap_are_answered_in_order(self):

@@ -228,7 +228,8 @@ class Attack(unittest.TestCase):
         self.gateway.forget_peak()
 
     def tearDown(self):
-        self.assertIsNone(self.gateway.process.poll(), "the gateway is gone:\n" + "\n".join(self.gateway.log_lines()[-40:]))
+        log = "\n".join(self.gateway.log_lines()[-40:])
+        self.assertIsNone(self.gateway.process.poll(), "the gateway is gone:\n" + log)
         self.assert_healthy()
         self.assert_descriptors_back()
         if not SANITIZED:  # whose shadow and quarantine are not ours to count
@@ -261,7 +262,7 @@ class Attack(unittest.TestCase):
         self.assertLessEqual(self.gateway.descriptors(), self.descriptors + 2, "open descriptors")
 
     def expect_refusals(self):
-        time.sleep(1.01)  # the log allows an event five lines in a second; the first of a second tells what was kept back
+        time.sleep(1.01)  # an event has five lines in a second; the first of a second tells what was kept back
         with self.kafka() as peer:
             peer.send(struct.pack(">i", -1))
             peer.rest()

@@ -111,13 +111,15 @@ class HttpDoor(gateway.Attack):
         before = self.stored()
         chunked = PRODUCE + b"Transfer-Encoding: chunked\r\n\r\n"
         for body in (b"\r\n", b"x\r\n", b"-1\r\n", b"+d\r\n", b"0xd\r\n", b" d\r\n", b"d\n", b"fffffffffffffffff\r\n",
-                     b"10000000000000000\r\n", b"d\r\n" + b'{"payload":1}' + b"XX", b"d\r\n" + b'{"payload":1}' + b"\n0\r\n",
+                     b"10000000000000000\r\n", b"d\r\n" + b'{"payload":1}' + b"XX",
+                     b"d\r\n" + b'{"payload":1}' + b"\n0\r\n",
                      b"c\r\n" + b'{"payload":1}' + b"\r\n0\r\n", b"d;" + b"e" * 1000 + b"\r\n", b"d;\0\r\n",
                      b"d;a\n\r\n", b"d\r\n" + b'{"payload":1}' + b"\r\n0\r\nX: \0\r\n\r\n",
                      b"d\r\n" + b'{"payload":1}' + b"\r\n0\r\n" + b"X: y\r\n" * 2000 + b"\r\n", b"g\r\n", b";\r\n"):
             self.refused(chunked + body, 400)
         for body in (b"d\r\n" + b'{"payload":1}' + b"\r\n0\r\n\r\n", b"0000000d;ext=\"v\"\r\n" + b'{"payload":1}' +
-                     b"\r\n0;e\r\nTrailer: t\r\n\r\n", b"1\r\n{\r\n" + b"C \r\n" + b'"payload":1}' + b"\r\n000\r\n\r\n"):
+                     b"\r\n0;e\r\nTrailer: t\r\n\r\n",
+                     b"1\r\n{\r\n" + b"C \r\n" + b'"payload":1}' + b"\r\n000\r\n\r\n"):
             found = self.answers(chunked + body)
             self.assertEqual([answer.status for answer in found], [200], body)
         self.assertEqual(self.stored(), before + 4)
@@ -157,7 +159,8 @@ class HttpDoor(gateway.Attack):
         for line, status, allow in ((b"get /health", 405, "get, head"), (b"POST /health", 405, "get, head"),
                                     (b"DELETE /topics/http/produce", 405, "post"),
                                     (b"GET /topics/http/produce", 405, "post"), (b"PURGE /health", 405, "get, head"),
-                                    (b"POST /topics/http/consume", 405, "get, head"), (b"TRACE /health", 405, "get, head"),
+                                    (b"POST /topics/http/consume", 405, "get, head"),
+                                    (b"TRACE /health", 405, "get, head"),
                                     (b"CONNECT h:80", 400, None), (b"GET /absent", 404, None), (b"GET /", 404, None),
                                     (b"GET //health", 404, None), (b"GET /v1/v2/health", 404, None),
                                     (b"GET /..%2fhealth", 404, None), (b"GET /topics/a/b/c/d/e/f/g/h/i/j", 404, None),
@@ -210,8 +213,8 @@ class HttpDoor(gateway.Attack):
         for length in (b"1048577", b"99999999999", b"9" * 40):
             self.refused(PRODUCE + b"Content-Length: " + length + b"\r\n\r\n", 413)
         body = b'{"payload":"' + b"x" * (2 * MIB) + b'"}'
-        found = self.answers(PRODUCE + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n",
-                             half_close=False)
+        chunk = b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+        found = self.answers(PRODUCE + b"Transfer-Encoding: chunked\r\n\r\n" + chunk, half_close=False)
         self.assertEqual([a.status for a in found], [413])
         self.assertEqual([a.status for a in self.answers(PRODUCE + b"Content-Length: %d\r\n\r\n" % len(body) + body,
                                                          half_close=False)], [413])
@@ -247,12 +250,14 @@ class HttpDoor(gateway.Attack):
         bad = [b"", b" ", b"null", b"[]", b"1", b'"payload"', b"{", b"}", b"{}x", b"{'payload':1}", b"{payload:1}",
                b'{"payload":}', b'{"payload":1,}', b'{"payload":1 "x":2}', b'{"payload":1}{}', b'{"payload":01}',
                b'{"payload":1.}', b'{"payload":.5}', b'{"payload":+1}', b'{"payload":1e}', b'{"payload":NaN}',
-               b'{"payload":Infinity}', b'{"payload":tru}', b'{"payload":"\n"}', b'{"payload":"\0"}', b'{"payload":1}\0',
+               b'{"payload":Infinity}', b'{"payload":tru}', b'{"payload":"\n"}', b'{"payload":"\0"}',
+               b'{"payload":1}\0',
                b'{"payload":"\\x41"}', b'{"payload":"\\u12g4"}', b'{"payload":"\\u12"}', b'{"payload":"\xff"}',
                b'{"payload":"\xc0\x80"}', b'{"payload":"\xed\xa0\x80"}', b'{"payload":"\xf4\x90\x80\x80"}',
                b'{"payload":"\xe2\x82"}', b'\xef\xbb\xbf{"payload":1}', b'\xff\xfe{\0', b'{"payload":1,"payload":2}',
                b'{"payload":' + b"[" * 400000, b'{"payload":' + b"[" * 100000 + b"]" * 100000 + b"}",
-               b'{"payload":' + b'{"a":' * 50000 + b"1" + b"}" * 50000 + b"}", b'{"' + b"k" * 900000, b'/**/{"payload":1}']
+               b'{"payload":' + b'{"a":' * 50000 + b"1" + b"}" * 50000 + b"}", b'{"' + b"k" * 900000,
+               b'/**/{"payload":1}']
         with self.http() as peer:
             for body in bad:
                 with self.subTest(body[:40]):
@@ -289,7 +294,8 @@ class HttpDoor(gateway.Attack):
                     answer = self.answer(peer)
                     self.assertEqual((answer.status, answer.code), (400, code))
             for query in (b"", b"?", b"?&&&", b"?offset=0", b"?offset=00000000000000000000001", b"?offset=%31",
-                          b"?limit=101", b"?limit=9223372036854775807", b"?limit=99999999999999999999999", b"?x=y&offset=1",
+                          b"?limit=101", b"?limit=9223372036854775807", b"?limit=99999999999999999999999",
+                          b"?x=y&offset=1",
                           b"?offset=1&limit=1&offset=2", b"?OFFSET=x", b"?offset=9223372036854775807"):
                 with self.subTest(query):
                     peer.send(CONSUME % query)
@@ -299,11 +305,12 @@ class HttpDoor(gateway.Attack):
 
     def test_topic_names(self):
         with self.http() as peer:
-            for name in (b"", b".", b"..", b"%2e%2e", b"a%2fb", b"a%00", b"%", b"%zz", b"a" * 250, b"a%20b", b"%c3%a4", b"*",
-                         b"a%0d%0aX:y"):
+            for name in (b"", b".", b"..", b"%2e%2e", b"a%2fb", b"a%00", b"%", b"%zz", b"a" * 250, b"a%20b",
+                         b"%c3%a4", b"*", b"a%0d%0aX:y"):
                 for line in (b"POST /topics/%s/produce", b"GET /topics/%s/consume"):
                     with self.subTest(line % name):
-                        peer.send(line % name + b" HTTP/1.1\r\n" + HOST + b"Content-Length: 13\r\n\r\n" + b'{"payload":1}')
+                        fields = b" HTTP/1.1\r\n" + HOST + b"Content-Length: 13\r\n\r\n"
+                        peer.send(line % name + fields + b'{"payload":1}')
                         answer = self.answer(peer)
                         self.assertEqual((answer.status, answer.code), (400, "bad_topic_name"))
 

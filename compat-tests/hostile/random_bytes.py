@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Requests of real clients, mutated; random bodies for every API; shuffled pieces of HTTP. SEED repeats a run: the first
-line says which it was."""
+"""Requests of real clients, mutated; random bodies for every API; shuffled pieces of HTTP. SEED repeats a run: the
+first line says which it was."""
 import os
 import random
 import re

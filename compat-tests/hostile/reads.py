@@ -125,6 +125,35 @@ class Reads(gateway.Attack):
     def test_one_hundred_thousand_searches_by_time(self):
         self.bounded(wire.list_offsets(b"log", [(0, 1700000000007)] * 100000), 400)
 
+    def test_long_polls_that_hold_much_do_not_keep_producers_away(self):
+        peers = [self.kafka() for _ in range(10)]
+        for peer in peers:
+            peer.send(wire.fetch([(b"empty", [(0, 0, 1000)] * 100000)], wait=wire.INT32_MAX, least=1))
+        time.sleep(1)
+        began = time.monotonic()
+        with self.kafka(60 * PATIENCE) as peer:
+            answer = peer.ask(wire.produce(b"healthy", [wire.batch([b"x" * 900000])]))
+            self.assertEqual(wire.produce_answer(answer)[0][1][0][1], wire.NO_ERROR)
+        self.assertLess(time.monotonic() - began, 6 * PATIENCE)
+        for peer in peers:
+            peer.reset()
+
+    def test_requests_that_make_large_answers_of_little(self):
+        """100,000 topics to be described, checked, deleted: each is answered or closed, and costs no more."""
+        count = 100000
+        names = struct.pack(">i", count) + b"".join(wire.string(b"t%d" % n) for n in range(count))
+        created = struct.pack(">i", count) + b"".join(
+            wire.string(b"t%d" % n) + struct.pack(">ihii", 1, 1, 0, 0) for n in range(count))
+        configs = struct.pack(">i", count) + (b"\x02" + wire.string(b"log") + struct.pack(">i", -1)) * count
+        epochs = struct.pack(">ii", -1, 1) + wire.string(b"log") + struct.pack(">i", count) + \
+            struct.pack(">iii", 0, -1, 0) * count
+        for key, version, body in ((wire.CREATE_TOPICS, 2, created + struct.pack(">ib", 1000, 1)),
+                                   (wire.DELETE_TOPICS, 1, names + struct.pack(">i", 1000)),
+                                   (wire.DESCRIBE_CONFIGS, 1, configs + b"\1"), (wire.LEADER_EPOCH, 3, epochs)):
+            with self.subTest(key=key):
+                self.gateway.forget_peak()
+                self.bounded(wire.request(key, version, body), 600)
+
     def test_ten_thousand_unknown_topics_in_a_metadata(self):
         names = [b"unknown-%d" % n for n in range(10000)]
         with self.kafka() as peer:

@@ -1,6 +1,7 @@
 #include "gateway/kafka/exchange.h"
 
 #include "gateway/kafka/link.h"
+#include "storage/runtime/log.h"
 #include "storage/runtime/metrics.h"
 
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 #define ARENA_MOST ((size_t)32 * 1024 * 1024)
 /* Descriptions of very many partitions are the largest answers that are built from structs. */
 #define ROOM_LIMIT ((size_t)128 * 1024 * 1024)
+#define ROOM_FAIR ((size_t)1024 * 1024)
 
 struct gw_exchange *gw_exchange_new(struct gw_link *link, struct kp_blob *frame, size_t charged) {
     struct gw_exchange *x = calloc(1, sizeof *x);
@@ -147,11 +149,21 @@ void gw_exchange_sync(struct gw_exchange *x, void (*then)(struct gw_exchange *x,
     st_sync(x->gateway->engine, &x->sync);
 }
 
+/* Whoever asks for much is refused when that and others' requests together pass what frames may take: ten requests that
+ * describe everything a thousand times must not each get all of ROOM_LIMIT. */
+static bool asks_too_much(const struct gw_exchange *x) {
+    const struct gw_config *config = x->gateway->config;
+    size_t most = (size_t)config->queued_max_request_bytes + (size_t)config->socket_request_max_bytes;
+    return x->room.used > ROOM_FAIR && x->gateway->kafka->frame_bytes > most;
+}
+
 /* Memory from x->room, which held `before` bytes until now: counts it, or fails the exchange. */
 static void *taken(struct gw_exchange *x, size_t before, void *memory) {
     gw_exchange_charge(x, x->room.used - before);
-    if (memory == NULL) {
+    if (memory == NULL || asks_too_much(x)) {
+        ST_LOG(memory_short, "door=kafka api=%s used=%zu", x->header.api->name, x->gateway->kafka->frame_bytes);
         gw_exchange_fail(x, NULL);
+        return NULL;
     }
     return memory;
 }
