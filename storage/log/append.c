@@ -190,12 +190,6 @@ static void hold_timer_set(struct st_engine *engine) {
     st_timer_start(engine->loop, &engine->hold_timer, delay > 0 ? delay : 0);
 }
 
-/* Back into a flush, where it is decided again. */
-static void hold_release(struct st_engine *engine, struct st_append_request *request) {
-    hold_end(engine, request);
-    st_flusher_add(engine, &request->request);
-}
-
 static bool same_stream(const struct st_append_request *a, const struct st_append_request *b) {
     return a->producer_id == b->producer_id && a->partition == b->partition &&
            kp_uuid_equal(&a->topic_id, &b->topic_id);
@@ -229,12 +223,21 @@ static struct st_append_request *next_of_stream(struct st_engine *engine, const 
     return best;
 }
 
-/* The whole stream goes back in order of sequence: what is still early is held again, until its own time is over. */
+/* The whole stream goes back into flushes, in order of sequence, and is decided again: what is still early is held again
+ * until its own time is over. Each goes once: a flush that fills up may be decided, and hold its batches, meanwhile. */
 static void release_stream(struct st_engine *engine, struct st_append_request *first) {
-    struct st_append_request key = *first;
-    hold_release(engine, first);
-    for (struct st_append_request *r; (r = next_of_stream(engine, &key, key.first_sequence)) != NULL;) {
-        hold_release(engine, r);
+    struct st_append_request *list = first, *last = first;
+    hold_end(engine, first);
+    for (struct st_append_request *r; (r = next_of_stream(engine, first, first->first_sequence)) != NULL;) {
+        hold_end(engine, r);
+        last->held_next = r;
+        last = r;
+    }
+    while (list != NULL) {
+        struct st_append_request *r = list;
+        list = r->held_next;
+        r->held_next = NULL;
+        st_flusher_add(engine, &r->request);
     }
 }
 

@@ -74,7 +74,7 @@ static void audit_written(struct st_append *op) {
 
 static void write_one(struct audit *audit, struct sim_topic *topic) {
     struct sim_world *world = audit->client.world;
-    audit->batch = sim_history_batch(world, topic, audit->partition, -1, -1, -1);
+    audit->batch = sim_history_batch(world, topic, audit->partition, 1, SIM_NOBODY);
     sim_history_begin(world, audit->batch, ++world->sources, false, 0);
     audit->append_part = (struct st_append_part){.topic_id = topic->id,
                                                  .partition = audit->partition,

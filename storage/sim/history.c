@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 #define NUMBER_SIZE 8 /* bytes of a first record's value that name its batch */
-#define RECORDS_MAX 8
 #define TOPICS_MAX (SIM_NAMES_MAX * 8)
 
 static void *must(void *memory) {
@@ -109,16 +108,16 @@ static void put_big_endian(uint8_t *at, uint64_t value, size_t width) {
 }
 
 /* As a producer with an id would have made it. */
-static void set_producer(uint8_t *batch, size_t len, int64_t producer, int16_t epoch, int32_t sequence) {
-    put_big_endian(batch + 43, (uint64_t)producer, 8);
-    put_big_endian(batch + 51, (uint16_t)epoch, 2);
-    put_big_endian(batch + 53, (uint32_t)sequence, 4);
+static void set_producer(uint8_t *batch, size_t len, struct sim_sender sender) {
+    put_big_endian(batch + 43, (uint64_t)sender.id, 8);
+    put_big_endian(batch + 51, (uint16_t)sender.epoch, 2);
+    put_big_endian(batch + 53, (uint32_t)sender.sequence, 4);
     put_big_endian(batch + 17, kp_crc32c(0, batch + 21, len - 21), 4);
 }
 
 static void build(struct sim_world *world, struct sim_batch *batch) {
-    static uint8_t filler[RECORDS_MAX][NUMBER_SIZE + 65536];
-    struct kp_new_record records[RECORDS_MAX] = {{0}};
+    static uint8_t filler[SIM_RECORDS_MOST][NUMBER_SIZE + 65536];
+    struct kp_new_record records[SIM_RECORDS_MOST] = {{0}};
     int64_t now_ms = st_sim_date_ms(world->store);
     batch->times = must(malloc((size_t)batch->records * sizeof(int64_t)));
     for (int32_t i = 0; i < batch->records; i++) {
@@ -133,7 +132,7 @@ static void build(struct sim_world *world, struct sim_batch *batch) {
 }
 
 struct sim_batch *sim_history_batch(struct sim_world *world, struct sim_topic *topic, int32_t partition,
-                                    int64_t producer, int16_t epoch, int32_t sequence) {
+                                    int32_t records_most, struct sim_sender sender) {
     struct sim_history *history = &world->history;
     history->batches =
         room_for(history->batches, history->batch_count, &history->batch_room, sizeof(struct sim_batch *));
@@ -143,11 +142,11 @@ struct sim_batch *sim_history_batch(struct sim_world *world, struct sim_topic *t
     batch->topic = topic;
     batch->partition = partition;
     batch->offset = batch->acked_ns = batch->append_time_ms = -1;
-    batch->records =
-        (int32_t)(st_dice_below(&world->dice, 2) == 0 ? 1 : st_dice_between(&world->dice, 1, RECORDS_MAX));
+    bool one = st_dice_below(&world->dice, 2) == 0;
+    batch->records = one ? 1 : (int32_t)st_dice_between(&world->dice, 1, records_most);
     build(world, batch);
-    if (producer >= 0) {
-        set_producer(batch->blob->data, batch->blob->size, producer, epoch, sequence);
+    if (sender.id >= 0) {
+        set_producer(batch->blob->data, batch->blob->size, sender);
     }
     const char *reason = NULL;
     if (kp_batch_check(kp_slice_of(batch->blob->data, batch->blob->size), &batch->view, &reason) != KP_ERROR_NONE) {

@@ -79,9 +79,17 @@ struct sim_topic *sim_history_topic(struct sim_world *world, unsigned name, cons
 struct sim_topic *sim_history_newest(struct sim_world *world, unsigned name);
 struct sim_topic *sim_history_topic_by_id(struct sim_world *world, const struct kp_uuid *id);
 
-/* A batch of random size for the partition; producer -1: none. */
+/* Who sends a batch; id -1: no producer. */
+struct sim_sender {
+    int64_t id;
+    int16_t epoch;
+    int32_t sequence;
+};
+#define SIM_NOBODY ((struct sim_sender){-1, -1, -1})
+/* A batch of at most so many records of random size. */
 struct sim_batch *sim_history_batch(struct sim_world *world, struct sim_topic *topic, int32_t partition,
-                                    int64_t producer, int16_t epoch, int32_t sequence);
+                                    int32_t records_most, struct sim_sender sender);
+#define SIM_RECORDS_MOST 8
 /* An attempt begins; then it ends, once, with `error` (ST_UNKNOWN: was lost). */
 void sim_history_begin(struct sim_world *world, struct sim_batch *batch, uint64_t source, bool ordered,
                        uint64_t group);

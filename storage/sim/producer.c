@@ -307,9 +307,10 @@ static void send_plain(struct producer *producer) {
         producer->kind == SINGLE ? 1 : (size_t)st_dice_between(&producer->client.dice, 1, topic->partitions);
     struct sim_batch *batches[PARTS_MAX];
     int32_t first = (int32_t)st_dice_below(&producer->client.dice, (uint64_t)topic->partitions);
+    int32_t most = producer->kind == SINGLE ? 1 : SIM_RECORDS_MOST;
     for (size_t i = 0; i < count; i++) {
         int32_t partition = (first + (int32_t)i) % topic->partitions;
-        batches[i] = sim_history_batch(world, topic, partition, -1, -1, -1);
+        batches[i] = sim_history_batch(world, topic, partition, most, SIM_NOBODY);
         producer->left--;
     }
     send(producer, batches, count);
@@ -349,8 +350,9 @@ static struct pending *next_pending(struct producer *producer) {
     if (producer->queued == producer->window || !busy(producer)) {
         return NULL;
     }
+    struct sim_sender sender = {producer->id, producer->epoch, producer->sequence};
     struct sim_batch *batch = sim_history_batch(producer->client.world, producer->topic, producer->partition,
-                                                producer->id, producer->epoch, producer->sequence);
+                                                SIM_RECORDS_MOST, sender);
     producer->sequence += batch->records;
     producer->left--;
     struct pending *pending = &producer->queue[producer->queued++];

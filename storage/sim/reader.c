@@ -111,6 +111,9 @@ static int64_t end_now(const struct reader *reader) {
 /* A waiter that has not been called waits for an end that has not risen. */
 static void check_awake(const struct reader *reader) {
     int64_t end = end_now(reader);
+    if (!reader->waiter.fired && end < 0 && reader->waited_end >= 0) {
+        sim_broken(reader->client.world, "a waiter slept while its topic was deleted");
+    }
     if (!reader->waiter.fired && end > reader->waited_end) {
         sim_broken(reader->client.world, "a waiter slept while the end rose from %" PRId64 " to %" PRId64,
                    reader->waited_end, end);
