@@ -159,12 +159,12 @@ class Resources(gateway.Attack):
                 peer.ask(wire.produce(topic, [octets]))
 
     def test_consumers_that_never_read_pin_little_and_are_closed(self):
-        self.fill(b"long", 150)
+        self.fill(b"long", 90)
         before = self.gateway.resident_mib()
         peers = self.proven(150)
         with self.attack(worst_ms=1500):
             for n, peer in enumerate(peers):
-                peer.send(b"".join(wire.fetch([(b"long", [(0, n, 50 * MIB)])]) for _ in range(20)))
+                peer.send(b"".join(wire.fetch([(b"long", [(0, n % 80, 50 * MIB)])]) for _ in range(20)))
             time.sleep(3)
             if not SANITIZED:
                 self.assertLess(self.gateway.peak_mib(), before + 250)
