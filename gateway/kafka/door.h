@@ -7,8 +7,8 @@
  * which is how TCP says "wait". While any waits, whoever holds room must use it: frames that come too slowly are
  * closed, long polls that hold much are answered (gw_link_inspect). Frames half arrived could wait for each other for
  * ever, so one connection at a time may overdraw: the memory bound is the budget plus one frame of the largest size
- * allowed. What a request takes besides, decoded and on its way to an answer, is counted too; it is refused only when it
- * is much and all of it passes that bound. The first bytes of a frame are never refused (link.h).
+ * allowed. What a request takes besides, decoded and on its way to an answer, is counted too; it is refused only when
+ * it is much and all of it passes that bound. The first bytes of a frame are never refused (link.h).
  *
  * While there is any connection the fold is synced once a second, which bounds for how long what another gateway has
  * changed (a topic deleted, a configuration) is not known here.
