@@ -208,7 +208,21 @@ static enum st_error begin_write(struct st_db *db) {
         return ST_REFUSED;
     }
     int rc = step_once(db, ST_SQL_begin_write);
-    return rc == SQLITE_DONE ? ST_OK : harmless(db, rc);
+    if (rc != SQLITE_DONE) {
+        return harmless(db, rc);
+    }
+    db->news = (struct st_news){0};
+    db->news_begun = st_wal_mark_take(db->index, &db->news.before); /* nobody else commits from here on */
+    return ST_OK;
+}
+
+/* News of a commit, unless a stranger's came at once behind it. */
+static void note_commit(struct st_db *db) {
+    struct st_news *news = &db->news;
+    if (db->news_begun && st_wal_mark_take(db->index, &news->after) &&
+        st_wal_mark_follows(&news->after, &news->before)) {
+        news->kind = ST_NEWS_COMMIT;
+    }
 }
 
 /* Ends a write. `rc` is what its last statement gave; *failure what COMMIT gave when the outcome is unknown. */
@@ -220,6 +234,7 @@ static enum st_error end_write(struct st_db *db, int rc, int *failure) {
     }
     rc = step_once(db, ST_SQL_commit);
     if (rc == SQLITE_DONE) {
+        note_commit(db);
         return ST_OK;
     }
     roll_back(db);
@@ -309,6 +324,8 @@ static int insert_entry(struct st_db *db, const struct st_journal_put *op, int64
     sqlite3_bind_blob(statement, 4, op->body.ptr, (int)op->body.len, SQLITE_STATIC);
     sqlite3_bind_int64(statement, 5, number);
     sqlite3_bind_int64(statement, 6, (int64_t)op->slot);
+    db->news.journal = op->journal;
+    db->news.slot = op->slot;
     int rc = sqlite3_step(statement);
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
@@ -528,6 +545,17 @@ static bool gather_entry(struct st_journal_read *op, sqlite3_stmt *row, uint8_t 
     return true;
 }
 
+/* News of a read that came to the end of its journal, unless somebody committed meanwhile. */
+static void note_end(struct st_db *db, const struct st_journal_read *op) {
+    struct st_news *news = &db->news;
+    if (db->news_begun && st_wal_mark_take(db->index, &news->after) &&
+        st_wal_mark_equals(&news->after, &news->before)) {
+        news->kind = ST_NEWS_READ;
+        news->journal = op->journal;
+        news->end = op->count > 0 ? op->entries[op->count - 1].slot + 1 : op->from;
+    }
+}
+
 void st_db_read(struct st_db *db, struct st_journal_read *op, uint8_t **bytes, size_t *len) {
     int64_t number;
     size_t room = 0, capacity = 0;
@@ -536,10 +564,12 @@ void st_db_read(struct st_db *db, struct st_journal_read *op, uint8_t **bytes, s
     op->entries = NULL;
     op->count = 0;
     op->at_end = false;
+    db->news_begun = st_wal_mark_take(db->index, &db->news.before);
     int rc = journal_number(db, op->journal, &number);
     if (rc == SQLITE_DONE && (number == 0 || op->from >= SLOT_END)) {
         op->error = ST_OK;
         op->at_end = true;
+        note_end(db, op);
         return;
     }
     sqlite3_stmt *statement = rc == SQLITE_DONE ? prepared(db, ST_SQL_entries) : NULL;
@@ -558,6 +588,9 @@ void st_db_read(struct st_db *db, struct st_journal_read *op, uint8_t **bytes, s
     if (memory && (rc == SQLITE_ROW || rc == SQLITE_DONE)) {
         op->error = ST_OK;
         op->at_end = rc == SQLITE_DONE;
+        if (op->at_end) {
+            note_end(db, op);
+        }
         return;
     }
     free(*bytes);

@@ -23,6 +23,7 @@
 #ifndef ST_LOCAL_DB_H
 #define ST_LOCAL_DB_H
 
+#include "storage/backends/local/ends.h"
 #include "storage/store.h"
 
 #include <sqlite3.h>
@@ -49,6 +50,9 @@ struct st_db {
     size_t numbers_next; /* to be replaced */
     int wal_frames;      /* in the WAL after the last commit of this connection */
     bool suspect;        /* a COMMIT failed, and nothing was committed since */
+    const uint32_t *index; /* of the WAL; NULL: there will be no news */
+    struct st_news news;   /* what the last call found out; who asks for it sets kind to none before */
+    bool news_begun;       /* news.before is set */
 };
 
 /* Opens, and makes the schema in a new database. False: one sentence in message. */
@@ -69,7 +73,8 @@ void st_db_read(struct st_db *db, struct st_journal_read *op, uint8_t **bytes, s
 void st_db_checkpoint_get(struct st_db *db, struct st_checkpoint_ref *op);
 void st_db_lease_list(struct st_db *db, struct st_lease_list *op);
 
-/* Copies what it can from the WAL into the database without waiting for anybody. *left: frames that remain. */
+/* Copies what it can from the WAL into the database without waiting for anybody. *left: frames that remain. The
+ * connection stays open whatever happens: others look at its mapping of the WAL's index. */
 bool st_db_copy_wal(struct st_db *db, int *left);
 
 #endif

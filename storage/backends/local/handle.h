@@ -16,6 +16,7 @@
 
 #include "storage/backends/local/commit_lock.h"
 #include "storage/backends/local/db.h"
+#include "storage/backends/local/ends.h"
 #include "storage/backends/local/extent.h"
 #include "storage/backends/local/watch.h"
 #include "storage/backends/local/writer.h"
@@ -32,6 +33,9 @@ struct st_local {
     struct st_commit_lock lock; /* committer thread */
     struct st_timer courtesy;   /* the lock is kept for a put that may follow a lost one, until it runs out */
     struct st_db commit_db, read_db, copy_db; /* each of its thread: committer, reader, copier */
+    struct st_ends ends;        /* looks at the mapping of copy_db, which stays open; loop thread */
+    struct st_journal_read *answers, *last_answer; /* to be given in a moment, linked by `backend`; loop thread */
+    struct st_task answer;
     bool copying;               /* the WAL is being copied; loop thread */
     struct st_workers *committer, *reader, *uploads, *downloads, *copier, *background;
     struct st_watch *watch;
@@ -47,8 +51,12 @@ static inline struct st_local *st_local_of(struct st_store *store) {
 }
 
 typedef void st_call_fn(struct st_local *local, void *op);
-/* Runs `run` in the pool, then `finish` on the loop thread. */
+/* Runs `run` in the pool, then `finish` on the loop thread; what a run on the committer's or reader's connection tells of
+ * journals' ends is learnt in between. */
 void st_local_call(struct st_local *local, struct st_workers *pool, st_call_fn *run, st_call_fn *finish, void *op);
+/* An operation begins, or has ended: closing waits for the last. */
+void st_local_op_begun(struct st_local *local);
+void st_local_op_ended(struct st_local *local);
 /* The store's clock, milliseconds: of the machine that all its processes share. Any thread. */
 int64_t st_local_date_ms(void);
 
@@ -71,5 +79,7 @@ void st_local_object_list(struct st_store *store, struct st_object_list *op);
 /* journal.c: begins by emptying a WAL that an earlier process may have left. */
 void st_local_journal_start(struct st_local *local);
 void st_local_journal_stop(struct st_local *local);
+/* The task that gives `answers`. */
+void st_local_journal_answer(struct st_task *task);
 
 #endif

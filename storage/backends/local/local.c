@@ -16,6 +16,8 @@ struct st_call {
     struct st_local *local;
     st_call_fn *run, *finish;
     void *op;
+    struct st_db *db; /* the connection of the thread, when it may have news */
+    struct st_news news;
 };
 
 int64_t st_local_date_ms(void) {
@@ -28,18 +30,39 @@ int64_t st_local_date_ms(void) {
 
 static void call_work(struct st_job *job) {
     struct st_call *call = ST_OWNER(job, struct st_call, job);
+    if (call->db == NULL) {
+        call->run(call->local, call->op);
+        return;
+    }
+    call->db->news.kind = ST_NEWS_NONE;
     call->run(call->local, call->op);
+    call->news = call->db->news;
+}
+
+void st_local_op_begun(struct st_local *local) {
+    local->under_way++;
+}
+
+void st_local_op_ended(struct st_local *local) {
+    local->under_way--;
+    if (local->closing && local->under_way == 0) {
+        st_defer(local->loop, &local->teardown);
+    }
 }
 
 static void call_done(struct st_job *job) {
     struct st_call *call = ST_OWNER(job, struct st_call, job);
     struct st_local *local = call->local;
+    if (call->db != NULL) {
+        st_ends_learn(&local->ends, &call->news);
+    }
     call->finish(local, call->op);
     free(call);
-    local->under_way--;
-    if (local->closing && local->under_way == 0) {
-        st_defer(local->loop, &local->teardown);
-    }
+    st_local_op_ended(local);
+}
+
+static struct st_db *connection_of(struct st_local *local, const struct st_workers *pool) {
+    return pool == local->committer ? &local->commit_db : pool == local->reader ? &local->read_db : NULL;
 }
 
 void st_local_call(struct st_local *local, struct st_workers *pool, st_call_fn *run, st_call_fn *finish, void *op) {
@@ -49,8 +72,9 @@ void st_local_call(struct st_local *local, struct st_workers *pool, st_call_fn *
         abort();
     }
     *call = (struct st_call){
-        .job = {.work = call_work, .done = call_done}, .local = local, .run = run, .finish = finish, .op = op};
-    local->under_way++;
+        .job = {.work = call_work, .done = call_done}, .local = local, .run = run, .finish = finish, .op = op,
+        .db = connection_of(local, pool)};
+    st_local_op_begun(local);
     st_workers_submit(pool, &call->job);
 }
 
@@ -190,6 +214,8 @@ static bool open_files(struct st_local *local, const char *directory, int *error
         !st_db_open(&local->copy_db, directory, message, size)) {
         return false;
     }
+    const uint32_t *index = st_wal_index_of(local->copy_db.handle);
+    local->commit_db.index = local->read_db.index = local->ends.index = index;
     st_random(local->loop, &id, sizeof id);
     *error = st_writer_register(&local->writer, fs, local->directory, id);
     if (*error != 0) {
@@ -224,7 +250,8 @@ struct st_store *st_store_local_open_with(struct st_loop *loop, const char *dire
                                .directory = -1,
                                .writer = {.fd = -1},
                                .lock = {.commit_fd = -1},
-                               .teardown = {.fn = tear_down}};
+                               .teardown = {.fn = tear_down},
+                               .answer = {.fn = st_local_journal_answer}};
     int error = 0;
     message[0] = '\0';
     if (!open_files(local, directory, &error, message, message_size)) {
