@@ -64,10 +64,10 @@ static void draw_engine(struct st_dice *dice, struct sim_plan *plan) {
     plan->engine.trim_grace_ms = plan->store.trim_grace_ms;
 }
 
-/* A third of the seeds are about who slept while the journal was trimmed: nothing inline holds back the trim,
+/* Half of the seeds are about who slept while the journal was trimmed: nothing inline holds back the trim,
  * checkpoints are frequent, nights outlast the grace, and a put looks only at its own slot. */
 static void draw_sleepers(struct st_dice *dice, struct sim_plan *plan) {
-    if (st_dice_below(dice, 3) != 0) {
+    if (st_dice_below(dice, 2) != 0) {
         return;
     }
     plan->nodes = (unsigned)st_dice_between(dice, 2, SIM_NODES_MAX);
@@ -102,7 +102,7 @@ struct sim_plan sim_plan_draw(uint64_t seed) {
     struct sim_plan plan = {
         .nodes = (unsigned)st_dice_between(&dice, 1, SIM_NODES_MAX),
         .producers = (unsigned)st_dice_between(&dice, 2, 5),
-        .readers = (unsigned)st_dice_between(&dice, 1, 3),
+        .readers = (unsigned)st_dice_between(&dice, 0, 3),
         .crash = rate(&dice, 30000),
         .pause = rate(&dice, 20000),
         .down_most_ns = st_dice_spread(&dice, ST_MS, 3 * ST_SECOND),

@@ -33,6 +33,7 @@ struct producer {
     enum kind kind;
     bool hasty; /* sends a failed batch again at once, others still flying */
     unsigned window;
+    uint64_t roaming; /* goes to another process after about so many ticks */
     int64_t left;  /* batches of this period */
     unsigned open; /* appends of the present connection under way */
     /* the connection */
@@ -397,7 +398,7 @@ static void producer_tick(struct st_sim_event *event) {
         return;
     }
     /* Now and then a client loses its connection, or gives up what is under way. */
-    if (st_dice_below(&producer->client.dice, 60) == 0) {
+    if (st_dice_below(&producer->client.dice, producer->roaming) == 0) {
         disconnect(producer);
     } else if (st_dice_below(&producer->client.dice, 150) == 0) {
         give_up(producer);
@@ -442,6 +443,7 @@ void sim_producer_new(struct sim_world *world, unsigned number) {
     producer->kind = (enum kind)st_dice_below(&producer->client.dice, 4);
     producer->kind = producer->kind > IDEMPOTENT ? IDEMPOTENT : producer->kind;
     producer->hasty = st_dice_below(&producer->client.dice, 2) == 0;
+    producer->roaming = (uint64_t)st_dice_spread(&producer->client.dice, 2, 100);
     producer->window = (unsigned)st_dice_between(&producer->client.dice, 1, WINDOW_MAX);
     producer->client.tick.fn = producer_tick;
     producer->client.morning = producer_morning;

@@ -8,7 +8,7 @@
 #define EVENTS_MAX UINT64_C(3000000)  /* a seed that needs more turns in circles */
 #define HEAL_MOST_NS (30 * ST_SECOND) /* I15 */
 #define MILLION INT64_C(1000000)
-#define HASH_EVERY 40 /* runs of a node's loop between two hashes of its state */
+#define HASH_EVERY 10 /* runs of a node's loop between two hashes of its state */
 #define VIEW_EVERY 4  /* ... between two looks at its ends */
 
 void sim_broken(struct sim_world *world, const char *format, ...) {
