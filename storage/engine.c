@@ -1,6 +1,6 @@
 /*
- * The engine's life, its topics, and the small services that its parts share. The work is in journal/ (what is true, and
- * how it becomes so) and log/ (flushes, reads, waiting).
+ * The engine's life, its topics, and the small services that its parts share. The work is in journal/ (what is true,
+ * and how it becomes so) and log/ (flushes, reads, waiting).
  */
 #include "storage/engine_state.h"
 
@@ -165,8 +165,8 @@ static void host_synced(struct st_journal *journal, enum st_error error, bool ne
     }
 }
 
-/* The blocks of the checkpoint were gone, not the entries above the fold: it rests on the newer one, and never goes back
- * to an earlier slot. */
+/* The blocks of the checkpoint were gone, not the entries above the fold: it rests on the newer one, and never goes
+ * back to an earlier slot. */
 static void load_blocks_only(struct st_engine *engine, struct st_fold *standing, struct st_fold *loaded) {
     if (loaded->checkpoint != NULL &&
         (standing->checkpoint == NULL || standing->checkpoint->slot < loaded->checkpoint->slot)) {

@@ -41,7 +41,8 @@ void st_engine_close(struct st_engine *engine, void (*closed)(void *arg), void *
 void st_engine_free(struct st_engine *engine);
 
 const struct kp_uuid *st_engine_cluster_id(const struct st_engine *engine);
-/* Hash of the folded state and the slot that it stands at: equal slots must give equal hashes in every process (I16). */
+/* Hash of the folded state and the slot that it stands at: equal slots must give equal hashes in every process
+ * (I16). */
 uint64_t st_engine_state_hash(const struct st_engine *engine, uint64_t *slot);
 /* False while the store has not been reachable lately: for /health and readiness. */
 bool st_engine_healthy(const struct st_engine *engine);

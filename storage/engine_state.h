@@ -122,8 +122,8 @@ enum st_row_search { ST_ROW_FOUND, ST_ROW_LOADING, ST_ROW_ABSENT, ST_ROW_NO_MEMO
 enum st_row_search st_row_find(struct st_engine *engine, const struct st_partition *partition, int64_t offset,
                                struct st_row_ref *ref, struct st_load_wait *wait);
 /* The first row whose time_reached_ms is at least timestamp_ms; there is one. */
-enum st_row_search st_row_find_time(struct st_engine *engine, const struct st_partition *partition, int64_t timestamp_ms,
-                                    struct st_row_ref *ref, struct st_load_wait *wait);
+enum st_row_search st_row_find_time(struct st_engine *engine, const struct st_partition *partition,
+                                    int64_t timestamp_ms, struct st_row_ref *ref, struct st_load_wait *wait);
 /* read.c, find_time.c */
 void st_reads_release(struct st_engine *engine);
 void st_time_searches_release(struct st_engine *engine);

@@ -8,6 +8,7 @@
 
 #include "storage/engine.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define FAKE_TOPICS 4
@@ -59,7 +60,7 @@ static struct fake_topic *fake_find(struct st_engine *fake, const struct kp_uuid
 static struct fake_topic *fake_topic(struct st_engine *fake, const char *name, int64_t first_offset) {
     struct fake_topic *topic = &fake->topics[fake->topic_count++];
     *topic = (struct fake_topic){.log_start = first_offset, .end = first_offset};
-    strcpy(topic->name, name);
+    snprintf(topic->name, sizeof topic->name, "%s", name);
     topic->topic = (struct st_topic){.name = kp_slice_cstr(topic->name),
                                      .id.bytes = {(uint8_t)fake->topic_count},
                                      .partition_count = 1,

@@ -129,7 +129,7 @@ static void produce_refuses_bad_topic_names(void **state) {
     }
     char target[300] = "/topics/";
     memset(target + 8, 'a', 250);
-    strcpy(target + 258, "/produce");
+    memcpy(target + 258, "/produce", sizeof "/produce");
     door_post(door, target, "{\"payload\":1}");
     assert_error(door, 400, "bad_topic_name");
     assert_int_equal(fake.creates + fake.appends, 0);

@@ -136,7 +136,9 @@ static void an_error_names_the_byte_where_it_is(void **state) {
 static enum rest_json_error nested(size_t arrays, bool close) {
     char *body = malloc(arrays * 2 + 32);
     assert_non_null(body);
-    size_t len = (size_t)sprintf(body, "{\"payload\":");
+    static const char head[] = "{\"payload\":";
+    size_t len = sizeof head - 1;
+    memcpy(body, head, len);
     memset(body + len, '[', arrays);
     len += arrays;
     if (close) {
@@ -162,12 +164,13 @@ static void nesting_is_taken_to_its_cap_and_not_beyond(void **state) {
 static void kinds_of_brackets_are_remembered_at_every_depth(void **state) {
     (void)state;
     /* Alternating objects and arrays, deeper than one word of the stack. */
-    char text[4096] = "", end[1024] = "";
-    for (size_t i = 0; i < 100; i++) {
-        strcat(text, "{\"a\":[");
-        strcat(end, "]}");
+    static const char open[] = "{\"a\":[", close[] = "]}";
+    enum { PAIRS = 100, OPEN = sizeof open - 1, CLOSE = sizeof close - 1 };
+    char text[PAIRS * (OPEN + CLOSE) + 1] = "";
+    for (size_t i = 0; i < PAIRS; i++) {
+        memcpy(text + i * OPEN, open, OPEN);
+        memcpy(text + PAIRS * OPEN + i * CLOSE, close, CLOSE);
     }
-    strcat(text, end);
     assert_true(rest_json_valid(kp_slice_cstr(text)));
     for (size_t i = strlen(text) - 200; i < strlen(text); i++) {
         char was = text[i];

@@ -1,10 +1,10 @@
 /*
  * Buffers from 4 KiB to 64 MiB come in four sizes per power of two (so that at most a fifth is wasted) and return to a
- * list per size; a list's links lie in the buffers themselves. Kept memory is bounded over all sizes: at the bound, spares
- * of other sizes go first, because what was just in use is what will be asked for again (a gateway that took in large
- * frames and now serves readers would otherwise keep frames for ever and map every block anew). Larger requests go to the allocator; smaller ones lie behind their struct. Under
- * AddressSanitizer a kept buffer is poisoned, and so is what lies behind the requested size, so that the pool does not
- * hide a use after free.
+ * list per size; a list's links lie in the buffers themselves. Kept memory is bounded over all sizes: at the bound,
+ * spares of other sizes go first, because what was just in use is what will be asked for again (a gateway that took
+ * in large frames and now serves readers would otherwise keep frames for ever and map every block anew). Larger
+ * requests go to the allocator; smaller ones lie behind their struct. Under AddressSanitizer a kept buffer is
+ * poisoned, and so is what lies behind the requested size, so that the pool does not hide a use after free.
  */
 #include "protocol/bytes/blob.h"
 

@@ -9,9 +9,9 @@
  *   footer          60 bytes: "SSCP", 1 version = 1, 3 zero, 8 slot, 8 hash of the heads, 8 inline floor,
  *                   8 position and 8 length of the heads, 8 length of the index, 4 CRC-32C of the 56 bytes before
  *
- * A row block is its rows and then CRC-32C. A row: u kind; with ROW_OTHER_PARTITION: id topic, u partition, i base (else
- * it begins where the last one ended); u records, u slot, u position, u length, u flags, i max timestamp,
- * i time reached, and unless INLINE: u bytes shared with the last object name in the block, s the rest of the name.
+ * A row block is its rows and then CRC-32C. A row: u kind; with ROW_OTHER_PARTITION: id topic, u partition, i base
+ * (else it begins where the last one ended); u records, u slot, u position, u length, u flags, i max timestamp, i
+ * time reached, and unless INLINE: u bytes shared with the last object name in the block, s the rest of the name.
  *
  * The inline floor is the lowest slot whose inline bytes some row names: no entry at or above it may be deleted.
  */

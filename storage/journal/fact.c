@@ -108,7 +108,8 @@ static void write_body(struct st_pack *body, const struct st_fact *fact) {
 }
 
 void st_fact_write(struct st_pack *out, const struct st_fact *fact) {
-    /* The body is written in place, behind room for the longest length, then moved up to it: bodies are tens of bytes. */
+    /* The body is written in place, behind room for the longest length, then moved up to it: bodies are tens of
+     * bytes. */
     st_pack_u(out, fact->type);
     size_t at = out->len;
     st_pack_fixed(out, 0, 5);

@@ -120,8 +120,8 @@ struct st_producer *st_partition_producer(const struct st_partition *partition, 
 /* The row that holds offset (log_start <= offset < end), NULL when it lies below the rows in memory. */
 const struct st_row *st_partition_row(const struct st_partition *partition, int64_t offset);
 
-/* The row of one append, without time_reached_ms; and whether a further append of the same partition lies right behind a
- * row's bytes, in which case the row is extended. */
+/* The row of one append, without time_reached_ms; and whether a further append of the same partition lies right
+ * behind a row's bytes, in which case the row is extended. */
 struct st_row st_row_of(const struct st_fact_append *fact, uint64_t slot);
 bool st_row_extend(struct st_row *row, const struct st_fact_append *fact, uint64_t slot);
 

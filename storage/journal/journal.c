@@ -209,7 +209,8 @@ static void read_send(struct st_journal *journal) {
 }
 
 void st_journal_sync(struct st_journal *journal, struct st_sync *sync) {
-    struct st_sync **last = ST_MUTANT(sync_joins_sent) && journal->reading ? &journal->sync_sent : &journal->sync_queued;
+    bool joins_sent = ST_MUTANT(sync_joins_sent) && journal->reading;
+    struct st_sync **last = joins_sent ? &journal->sync_sent : &journal->sync_queued;
     while (*last != NULL) { /* told in the order in which they came */
         last = &(*last)->next;
     }

@@ -82,7 +82,8 @@ struct st_journal {
     struct st_journal_put put;
     struct st_timer put_retry;
     unsigned put_failures;
-    int64_t proven_ms; /* store time at which no checkpoint above the fold stood, last proven: at the tail, or by asking */
+    /* Store time at which no checkpoint above the fold stood, last proven: at the tail, or by asking. 0: never. */
+    int64_t proven_ms;
     struct st_checkpoint_ref proof, page_proof;
 };
 

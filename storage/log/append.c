@@ -223,8 +223,9 @@ static struct st_append_request *next_of_stream(struct st_engine *engine, const 
     return best;
 }
 
-/* The whole stream goes back into flushes, in order of sequence, and is decided again: what is still early is held again
- * until its own time is over. Each goes once: a flush that fills up may be decided, and hold its batches, meanwhile. */
+/* The whole stream goes back into flushes, in order of sequence, and is decided again: what is still early is held
+ * again until its own time is over. Each goes once: a flush that fills up may be decided, and hold its batches,
+ * meanwhile. */
 static void release_stream(struct st_engine *engine, struct st_append_request *first) {
     struct st_append_request *list = first, *last = first;
     hold_end(engine, first);

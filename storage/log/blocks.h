@@ -10,8 +10,8 @@
 
 struct st_engine;
 
-/* Who waits for a block. ST_OK with a block, good until control returns to the loop; ST_OK without one: the fold went over
- * to another checkpoint, look again there; else it cannot be had now. */
+/* Who waits for a block. ST_OK with a block, good until control returns to the loop; ST_OK without one: the fold went
+ * over to another checkpoint, look again there; else it cannot be had now. */
 struct st_block_wait {
     void (*done)(struct st_block_wait *wait, enum st_error error, const struct st_block *block);
     struct st_block_wait *next;

@@ -1,7 +1,7 @@
 /*
- * Deciding a flush against the fold. What is accepted becomes facts, in the order of the requests; what is refused, or a
- * duplicate, gets its answer. A flush may be decided several times, once per slot that it tries: each time everything
- * starts over from the state that the slot would follow.
+ * Deciding a flush against the fold. What is accepted becomes facts, in the order of the requests; what is refused,
+ * or a duplicate, gets its answer. A flush may be decided several times, once per slot that it tries: each time
+ * everything starts over from the state that the slot would follow.
  *
  * Within one flush a request sees what those before it will have done: partitions and producers carry a "next" value
  * that is good while check_mark is that of the build under way.

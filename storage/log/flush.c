@@ -177,7 +177,8 @@ static void upload_done(struct st_object_put *op) {
 /* Each try goes under a new name: a try whose outcome is unknown leaves an orphan at worst. */
 static void upload_send(struct st_flush *flush) {
     struct st_engine *engine = flush->engine;
-    flush->put = (struct st_object_put){.buffer = flush->object.blob, .at = flush->object.at, .len = flush->object.used, .done = upload_done};
+    flush->put = (struct st_object_put){
+        .buffer = flush->object.blob, .at = flush->object.at, .len = flush->object.used, .done = upload_done};
     uint64_t begun = engine->journal.fold->slot;
     if (!engine->store->ops->object_name(engine->store, ST_OBJECT_INGEST, engine->journal.number, begun,
                                          flush->object.used, flush->put.name)) {
@@ -224,7 +225,8 @@ static bool may_close(const struct st_engine *engine, const struct st_flush *flu
     if (flush->object.blob == NULL) {
         return flush_is_full(flush);
     }
-    return flusher->uploading == 0 || (flush_is_full(flush) && flusher->uploading < engine->store->profile.uploads_in_flight);
+    bool upload_free = flusher->uploading < engine->store->profile.uploads_in_flight;
+    return flusher->uploading == 0 || (flush_is_full(flush) && upload_free);
 }
 
 static void pump(struct st_engine *engine) {
@@ -321,7 +323,8 @@ void st_flusher_add(struct st_engine *engine, struct st_request *request) {
     flush->bytes += len;
     flush->facts_estimate += FACT_ESTIMATE;
     if (request->kind == ST_REQUEST_TOPIC_CREATE) {
-        flush->facts_estimate += ST_OWNER(request, struct st_create_request, change.request)->configs.len + ST_TOPIC_NAME_MAX;
+        const struct st_create_request *create = ST_OWNER(request, struct st_create_request, change.request);
+        flush->facts_estimate += create->configs.len + ST_TOPIC_NAME_MAX;
     }
     st_metrics.flush_bytes = (int64_t)flusher->bytes;
     pump(engine);

@@ -28,8 +28,9 @@ struct st_load_wait {
 
 struct st_load;
 
-/* Starts or joins the load of a row's run; wait may be NULL (read-ahead). wait->done gets the patched bytes and the blob
- * they lie in (a reference is taken by who keeps it). False, wait unused: too many loads are under way, or no memory. */
+/* Starts or joins the load of a row's run; wait may be NULL (read-ahead). wait->done gets the patched bytes and the
+ * blob they lie in (a reference is taken by who keeps it). False, wait unused: too many loads are under way, or no
+ * memory. */
 bool st_load_start(struct st_engine *engine, const struct st_row_ref *ref, bool cold, struct st_load_wait *wait);
 void st_loads_release(struct st_engine *engine);
 

@@ -87,7 +87,8 @@ enum st_row_search st_row_find(struct st_engine *engine, const struct st_partiti
     return row != NULL ? found(engine, partition, row, ref) : ST_ROW_ABSENT;
 }
 
-/* The first row in the blocks that reaches the time: it lies in the last block that begins below it, or begins the next. */
+/* The first row in the blocks that reaches the time: it lies in the last block that begins below it, or begins the
+ * next. */
 static enum st_row_search find_old_time(struct st_engine *engine, const struct st_partition *partition,
                                         int64_t timestamp_ms, struct st_row_ref *ref, struct st_load_wait *wait) {
     const struct st_checkpoint *checkpoint = engine->journal.fold->checkpoint;
@@ -117,8 +118,8 @@ static enum st_row_search find_old_time(struct st_engine *engine, const struct s
     return ST_ROW_ABSENT;
 }
 
-enum st_row_search st_row_find_time(struct st_engine *engine, const struct st_partition *partition, int64_t timestamp_ms,
-                                    struct st_row_ref *ref, struct st_load_wait *wait) {
+enum st_row_search st_row_find_time(struct st_engine *engine, const struct st_partition *partition,
+                                    int64_t timestamp_ms, struct st_row_ref *ref, struct st_load_wait *wait) {
     if (partition->old_end > partition->log_start && partition->old_time_ms >= timestamp_ms) {
         return find_old_time(engine, partition, timestamp_ms, ref, wait);
     }
