@@ -2,6 +2,9 @@
  * Hearing of other processes' commits: inotify on DIR/writers, where every process reads one byte of its own file after
  * each commit (writer.h). A read marks no inode dirty, and it comes when the commit is visible, which a write to the
  * WAL does not: that one comes an fdatasync earlier, when a reader would still find nothing.
+ *
+ * Each other process's file has a watch of its own, and the directory one for files that are new: a watch for all reads
+ * in the directory would have every commit of ours wake our own loop. That one is what is left when watches run out.
  */
 #ifndef ST_LOCAL_WATCH_H
 #define ST_LOCAL_WATCH_H
