@@ -1,6 +1,7 @@
 /*
- * Where journals are known to end, so that "is there anything from slot n on?" is mostly answered from memory: who reads
- * at the end of a partition asks it all the time, and a query on another thread costs far more than the answer is worth.
+ * Where journals are known to end, so that "is there anything from slot n on?" is mostly answered from memory: who
+ * reads at the end of a partition asks it all the time, and a query on another thread costs far more than the answer is
+ * worth.
  *
  * The knowledge is about one mark (wal_index.h): slots >= `end` of a journal were empty then. It comes as news from the
  * threads that work on the database, and is kept on the loop thread:

@@ -51,8 +51,8 @@ static inline struct st_local *st_local_of(struct st_store *store) {
 }
 
 typedef void st_call_fn(struct st_local *local, void *op);
-/* Runs `run` in the pool, then `finish` on the loop thread; what a run on the committer's or reader's connection tells of
- * journals' ends is learnt in between. */
+/* Runs `run` in the pool, then `finish` on the loop thread; what a run on the committer's or reader's connection tells
+ * of journals' ends is learnt in between. */
 void st_local_call(struct st_local *local, struct st_workers *pool, st_call_fn *run, st_call_fn *finish, void *op);
 /* An operation begins, or has ended: closing waits for the last. */
 void st_local_op_begun(struct st_local *local);

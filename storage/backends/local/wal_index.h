@@ -1,6 +1,6 @@
 /*
- * Telling from memory that nothing was committed: a mark is the header of SQLite's wal-index, the file store.db-shm that
- * all processes on the database have mapped. sqlite.org/walformat.html describes it; it lies there twice:
+ * Telling from memory that nothing was committed: a mark is the header of SQLite's wal-index, the file store.db-shm
+ * that all processes on the database have mapped. sqlite.org/walformat.html describes it; it lies there twice:
  *
  *   word  0 version, 3007000        5     pages of the database
  *         1 unused                  6, 7  checksum of the WAL up to its last frame
@@ -13,8 +13,8 @@
  *
  * No two states of the database have one mark. While the WAL grows, each commit adds frames to it, so word 4 goes up;
  * when the WAL starts over, words 8 and 9 change, one of them at random. A recovery (of the index, when a process was
- * killed while it wrote these words) counts commits from 0 again, but finds every frame of the WAL that was valid. Only
- * an empty WAL has no salts to tell it from another one: a header that counts no frames is no mark.
+ * killed while it wrote these words) counts commits from 0 again, but finds every frame of the WAL that was valid.
+ * Only an empty WAL has no salts to tell it from another one: a header that counts no frames is no mark.
  *
  * Looking takes no lock, so the words may be of several headers when somebody is writing. Say that a commit returned
  * before the look began. Then each word seen is of that commit's header or of a later one. Word 2, which is loaded at
