@@ -18,7 +18,7 @@
  *
  * Looking takes no lock, so the words may be of several headers when somebody is writing. Say that a commit returned
  * before the look began. Then each word seen is of that commit's header or of a later one. Word 2, which is loaded at
- * once, is above the mark's in all of them, so what is seen differs from the mark. (Should the index have been recovered
+ * once, is above the mark's in all of them, so what is seen differs from the mark. (Had the index been recovered
  * in between, several headers would have to make up words 2, 4, 8, 9 and four words of checksums during one look.)
  * Hence, what is seen equals the mark only if no later commit had returned when the look began, and then the answer
  * "nothing new" is true of that moment.
