@@ -18,6 +18,8 @@
  * cache would like to drop. */
 #define ANSWERS_PLENTY ((size_t)128 * 1024 * 1024)
 #define ANSWER_SMALL ((size_t)64 * 1024)
+/* A client that reads far behind is not kept waiting for the last of many partitions. */
+#define ENOUGH ((size_t)1024 * 1024)
 
 struct fetch {
     struct gw_exchange *x;
@@ -245,6 +247,7 @@ static void read_again(struct fetch *fetch) {
     }
     size_t wished = limit_of(request->max_bytes);
     fetch->read.max_bytes = wished < most ? wished : most;
+    fetch->read.enough = positive(request->min_bytes) > ENOUGH ? positive(request->min_bytes) : ENOUGH;
     st_read(x->gateway->engine, &fetch->read);
 }
 

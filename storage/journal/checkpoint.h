@@ -51,6 +51,7 @@ struct st_block_ref {
 /* What is kept of a checkpoint to look rows up. */
 struct st_checkpoint {
     char name[ST_OBJECT_NAME_MAX];
+    uint64_t size; /* of the object */
     uint64_t slot, hash;
     uint64_t inline_floor; /* UINT64_MAX: no inline row */
     struct st_block_ref *blocks;

@@ -65,6 +65,7 @@ static void loader_parse(struct loader *loader) {
         return;
     }
     memcpy(checkpoint->name, loader->ref.name, sizeof checkpoint->name);
+    checkpoint->size = loader->ref.size;
     loader_end(loader, ST_OK, heads, checkpoint);
 }
 
@@ -335,6 +336,7 @@ static void advanced(struct st_checkpoint_ref *op) {
         struct st_checkpoint *checkpoint = self->writer.checkpoint;
         self->writer.checkpoint = NULL;
         memcpy(checkpoint->name, self->put.name, sizeof checkpoint->name);
+        checkpoint->size = self->put.len;
         st_blocks_forget(engine);
         st_fold_adopt(fold, checkpoint, self->snapshot);
     }
@@ -534,6 +536,8 @@ void st_checkpoints_consider(struct st_engine *engine) {
     const struct st_fold *fold = engine->journal.fold;
     bool due = fold->entries_since_checkpoint >= engine->options.checkpoint_entries ||
                fold->bytes_since_checkpoint >= engine->options.checkpoint_bytes;
+    /* All rows are written anew: not before there is a share of that to add, else a long log would write ever more. */
+    due = due && (fold->checkpoint == NULL || fold->bytes_since_checkpoint >= fold->checkpoint->size / 4);
     if (!due || self->step != STEP_IDLE || engine->closing || engine->journal.loading) {
         return;
     }

@@ -167,19 +167,49 @@ struct walk_at {
     size_t part;
     int64_t offset;
     size_t room;    /* of this part */
-    bool emit;      /* everything is in memory: hand it out */
+    bool emit;      /* hand out what is in memory and ask for nothing; else ask for what is not */
     size_t *given;  /* by all parts */
 };
+
+/* Once a part has bytes, a run that does not fit behind them is left: most of it would be for the next read. */
+static bool may_leave(const struct st_reader *reader, const struct walk_at *at, const struct st_row *row) {
+    return at->offset > reader->op->parts[at->part].offset && row->len > at->room;
+}
+
+/* A run that is not in memory. False: the walk ends here with *result. */
+static bool walk_missing(struct st_reader *reader, const struct st_partition *partition, struct walk_at *at,
+                         const struct st_row_ref *ref, enum walk *result) {
+    if (may_leave(reader, at, &ref->row)) {
+        return false;
+    }
+    if (at->emit) {
+        *result = WALK_MISSING;
+        return false;
+    }
+    if (!want_run(reader, at->part, ref, ref->row.end < partition->end)) {
+        reader->parts[at->part].failed = ST_UNREADABLE;
+        return false;
+    }
+    *result = WALK_MISSING;
+    at->room -= ref->row.len < at->room ? ref->row.len : at->room;
+    *at->given += ref->row.len;
+    at->offset = ref->row.end;
+    return true;
+}
 
 /* One row. False: the walk ends here with *result. */
 static bool walk_row(struct st_reader *reader, const struct st_partition *partition, struct walk_at *at,
                      enum walk *result) {
     struct st_row_ref ref;
-    struct reader_wait *wait = wait_free(reader);
+    struct reader_wait *wait = at->emit ? NULL : wait_free(reader);
     enum st_row_search search =
         st_row_find(reader->engine, partition, at->offset, &ref, wait != NULL ? &wait->wait : NULL);
     if (search == ST_ROW_LOADING && wait != NULL) {
         wait_use(wait, at->part);
+    }
+    if (search != ST_ROW_FOUND && at->emit) {
+        *result = WALK_MISSING; /* whether it can be had shows when it is asked for */
+        return false;
     }
     if (search != ST_ROW_FOUND) {
         *result = reader->waiting > 0 ? WALK_MISSING : WALK_OVER;
@@ -190,15 +220,7 @@ static bool walk_row(struct st_reader *reader, const struct st_partition *partit
     }
     struct kp_piece run = run_in_memory(reader, &ref.row);
     if (run.blob == NULL) {
-        if (!want_run(reader, at->part, &ref, ref.row.end < partition->end)) {
-            reader->parts[at->part].failed = ST_UNREADABLE;
-            return false;
-        }
-        *result = WALK_MISSING;
-        at->room -= ref.row.len < at->room ? ref.row.len : at->room;
-        *at->given += ref.row.len;
-        at->offset = ref.row.end;
-        return true;
+        return walk_missing(reader, partition, at, &ref, result);
     }
     struct kp_slice bytes = cut(run.bytes, at->offset, at->room, *at->given == 0);
     at->room -= bytes.len < at->room ? bytes.len : at->room;
@@ -250,15 +272,15 @@ static const struct st_partition *part_open(struct st_reader *reader, struct st_
     return partition;
 }
 
-static enum walk walk_all(struct st_reader *reader, bool emit) {
-    size_t given = 0;
+static enum walk walk_all(struct st_reader *reader, bool emit, size_t *given) {
+    *given = 0;
     enum walk result = WALK_OVER;
     for (size_t i = 0; i < reader->op->count; i++) {
         const struct st_partition *partition = part_open(reader, &reader->op->parts[i]);
         if (partition == NULL) {
             continue;
         }
-        if (reader->parts[i].failed == ST_OK && walk_part(reader, i, partition, &given, emit) == WALK_MISSING) {
+        if (reader->parts[i].failed == ST_OK && walk_part(reader, i, partition, given, emit) == WALK_MISSING) {
             result = WALK_MISSING;
         }
         reader->op->parts[i].error = reader->parts[i].failed;
@@ -268,20 +290,26 @@ static enum walk walk_all(struct st_reader *reader, bool emit) {
 
 /* ---- the reader ---- */
 
-/* A reader that goes through history wants what follows next. */
+/* A reader that goes through history wants what follows next: of each part about as much as one answer takes, of all
+ * no more than leaves the cache to others. */
 static void read_ahead(struct st_reader *reader) {
+    size_t budget = reader->engine->cache.limit / 4;
     for (size_t i = 0; reader->loaded && i < reader->op->count; i++) {
         const struct st_read_part *part = &reader->op->parts[i];
         const struct st_partition *partition =
             st_fold_partition(reader->engine->journal.fold, &part->topic_id, part->partition);
         int64_t offset = reader->parts[i].next;
         struct st_row_ref ref;
+        size_t ahead = 0;
         for (int row = 0; partition != NULL && row < READ_AHEAD_ROWS && offset < partition->end; row++) {
-            if (st_row_find(reader->engine, partition, offset, &ref, NULL) != ST_ROW_FOUND ||
+            bool known = st_row_find(reader->engine, partition, offset, &ref, NULL) == ST_ROW_FOUND;
+            if (!known || ref.row.len > budget || (row > 0 && ahead + ref.row.len > part->max_bytes) ||
                 (run_in_memory(reader, &ref.row).blob == NULL &&
                  !st_load_start(reader->engine, &ref, true, NULL))) {
                 break;
             }
+            ahead += ref.row.len;
+            budget -= ref.row.len;
             offset = ref.row.end;
         }
     }
@@ -304,13 +332,27 @@ static void reader_free(struct st_reader *reader) {
     free(reader);
 }
 
-static void reader_step(struct st_reader *reader) {
-    if (walk_all(reader, false) == WALK_MISSING || reader->waiting > 0) {
-        return; /* goes on when the last load is there */
+static void take_back(struct st_reader *reader) {
+    for (size_t i = 0; i < reader->op->count; i++) {
+        kp_chain_release(&reader->op->parts[i].chain);
+        kp_chain_init(&reader->op->parts[i].chain);
     }
-    walk_all(reader, true);
-    read_ahead(reader);
+}
+
+/* What is in memory is handed out if that is all, or enough; the rest is then read ahead, for the next read. */
+static void reader_step(struct st_reader *reader) {
     struct st_read *op = reader->op;
+    size_t given, wanted;
+    bool missing = walk_all(reader, true, &given) == WALK_MISSING;
+    if (missing && (op->enough == 0 || given < op->enough)) {
+        take_back(reader);
+        if (walk_all(reader, false, &wanted) == WALK_MISSING || reader->waiting > 0) {
+            return; /* goes on when the last load is there */
+        }
+        walk_all(reader, true, &given);
+    }
+    reader->loaded = reader->loaded || missing;
+    read_ahead(reader);
     reader_free(reader);
     op->done(op);
 }
