@@ -320,7 +320,7 @@ void st_append_hold(struct st_engine *engine, struct st_append_request *request)
         stream += same_stream(*link, request);
         held++;
     }
-    if (stream >= ST_HOLD_MOST || held >= ST_HELD_MOST ||
+    if (stream >= ST_HOLD_MOST || held >= ST_HELD_MOST || engine->closing ||
         engine->held_bytes + request->bytes.len > engine->options.hold_bytes_max) {
         request_over(&request->request, ST_REFUSED); /* surely not stored, and worth another try */
         return;
