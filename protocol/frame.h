@@ -21,7 +21,6 @@
 
 enum kp_api_flag {
     KP_API_BEFORE_AUTH = 1, /* allowed on a connection that has not authenticated */
-    KP_API_PARKS = 2,       /* may wait for something to happen before it is answered */
 };
 
 #define KP_VERSION_NEVER INT16_MAX
