@@ -52,12 +52,15 @@ struct st_object_put {
     void *backend; /* the backend's own, while it is under way */
 };
 
-/* get: reads exactly [position, position + len) into `into`. ST_ABSENT: no such object; ST_DAMAGED: shorter. */
+/* get: reads exactly [position, position + len) into `into`. ST_ABSENT: no such object; ST_DAMAGED: shorter. With
+ * `roomy`, `into` lies as `position` does between multiples of object_align, and what lies before and behind it up to
+ * the next multiples is room that the backend may write into: then it can read past the page cache. */
 struct st_object_get {
     char name[ST_OBJECT_NAME_MAX];
     uint64_t position;
     size_t len;
     uint8_t *into;
+    bool roomy;
     enum st_error error;
     int64_t date_ms;
     void (*done)(struct st_object_get *op);

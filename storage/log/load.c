@@ -70,9 +70,11 @@ static void get_done(struct st_object_get *op) {
 static bool cut_slab(struct st_load *load) {
     struct st_engine *engine = load->engine;
     struct kp_blob *slab = engine->load_slab;
-    size_t len = load->row.len;
-    if (slab == NULL || slab->size - engine->load_slab_used < len) {
-        slab = kp_blob_new(len > SLAB_BYTES ? len : SLAB_BYTES);
+    size_t align = engine->store->profile.object_align > 0 ? engine->store->profile.object_align : 1;
+    size_t before = load->row.position % align; /* as st_object_get.roomy asks */
+    size_t size = (before + load->row.len + align - 1) / align * align;
+    if (slab == NULL || slab->size - engine->load_slab_used < size) {
+        slab = kp_blob_new(size > SLAB_BYTES ? size : SLAB_BYTES);
         if (slab == NULL) {
             return false;
         }
@@ -81,8 +83,8 @@ static bool cut_slab(struct st_load *load) {
         engine->load_slab_used = 0;
     }
     load->blob = kp_blob_ref(slab);
-    load->bytes = kp_slice_of(slab->data + engine->load_slab_used, len);
-    engine->load_slab_used += len;
+    load->bytes = kp_slice_of(slab->data + engine->load_slab_used + before, load->row.len);
+    engine->load_slab_used += size;
     return true;
 }
 
@@ -94,6 +96,7 @@ static bool get_send(struct st_load *load, struct kp_slice object) {
         .position = load->row.position,
         .len = load->row.len,
         .into = (uint8_t *)(uintptr_t)load->bytes.ptr,
+        .roomy = true,
         .done = get_done,
     };
     memcpy(load->get.name, object.ptr, object.len);

@@ -72,13 +72,15 @@ void st_local_object_put(struct st_store *store, struct st_object_put *op) {
     st_local_call(local, local->uploads, put_run, put_finish, op);
 }
 
-/* ---- get: through the page cache, which serves the second reader. What the kernel read ahead of a write that goes
- * past the page cache, it drops before that write returns. ---- */
+/* ---- get: runs of records past the page cache, into memory that is used again and again: copying them out of pages
+ * that the kernel has to find first costs several times as much, and the cache above serves the second reader. The rest,
+ * and what lies on a file system without O_DIRECT, goes through the page cache; what the kernel read there ahead of a
+ * write that goes past it, it drops before that write returns. ---- */
 
 /* Reads the header at `at` and checks that it is of this object. */
 static enum st_error read_header(const struct st_fs *fs, int fd, uint64_t at, const char *name,
                                  struct st_object_header *header) {
-    uint8_t block[ST_HEADER_SIZE];
+    _Alignas(ST_HEADER_SIZE) uint8_t block[ST_HEADER_SIZE];
     enum st_error result;
     switch (st_fs_read(fs, fd, block, sizeof block, at)) {
     case 0:
@@ -98,14 +100,22 @@ static enum st_error read_data(const struct st_fs *fs, int fd, uint64_t at, uint
     return error == 0 ? ST_OK : error == ENODATA || error == EIO ? ST_DAMAGED : ST_REFUSED;
 }
 
-/* The range of an object whose header lies at `at`. */
-static enum st_error read_range(const struct st_fs *fs, int fd, uint64_t at, const struct st_object_get *op) {
+/* The range of an object whose header lies at `at`; with `direct` the whole blocks that it touches. */
+static enum st_error read_range(const struct st_fs *fs, int fd, uint64_t at, const struct st_object_get *op,
+                                bool direct) {
     struct st_object_header header;
     enum st_error result = read_header(fs, fd, at, op->name, &header);
     if (result == ST_OK && (op->position > header.len || op->len > header.len - op->position)) {
         result = ST_DAMAGED;
     }
-    return result != ST_OK ? result : read_data(fs, fd, at + ST_HEADER_SIZE + op->position, op->into, op->len);
+    if (result != ST_OK) {
+        return result;
+    }
+    uint64_t from = at + ST_HEADER_SIZE + op->position;
+    size_t before = direct ? op->position % ST_HEADER_SIZE : 0;
+    size_t len = before + op->len;
+    len = direct ? (len + ST_HEADER_SIZE - 1) / ST_HEADER_SIZE * ST_HEADER_SIZE : len;
+    return read_data(fs, fd, from - before, op->into - before, len);
 }
 
 static enum st_error get(const struct st_local *local, const struct st_object_get *op) {
@@ -114,11 +124,17 @@ static enum st_error get(const struct st_local *local, const struct st_object_ge
     if (!in_extent && !st_object_file_name_valid(op->name)) {
         return ST_ABSENT;
     }
-    int fd = local->fs->open(local->directory, in_extent ? place.path : op->name, O_RDONLY, 0);
+    const char *path = in_extent ? place.path : op->name;
+    bool direct = op->roomy && in_extent && !local->extents.buffered;
+    int fd = local->fs->open(local->directory, path, direct ? O_RDONLY | O_DIRECT : O_RDONLY, 0);
+    if (fd < 0 && errno == EINVAL && direct) {
+        direct = false;
+        fd = local->fs->open(local->directory, path, O_RDONLY, 0);
+    }
     if (fd < 0) {
         return errno == ENOENT ? ST_ABSENT : ST_REFUSED;
     }
-    enum st_error result = read_range(local->fs, fd, in_extent ? place.at : 0, op);
+    enum st_error result = read_range(local->fs, fd, in_extent ? place.at : 0, op, direct);
     close(fd);
     return result;
 }
