@@ -73,9 +73,9 @@ void st_local_object_put(struct st_store *store, struct st_object_put *op) {
 }
 
 /* ---- get: runs of records past the page cache, into memory that is used again and again: copying them out of pages
- * that the kernel has to find first costs several times as much, and the cache above serves the second reader. The rest,
- * and what lies on a file system without O_DIRECT, goes through the page cache; what the kernel read there ahead of a
- * write that goes past it, it drops before that write returns. ---- */
+ * that the kernel has to find first costs several times as much, and the cache above serves the second reader. The
+ * rest, and what lies on a file system without O_DIRECT, goes through the page cache; what the kernel read there
+ * ahead of a write that goes past it, it drops before that write returns. ---- */
 
 /* Reads the header at `at` and checks that it is of this object. */
 static enum st_error read_header(const struct st_fs *fs, int fd, uint64_t at, const char *name,
