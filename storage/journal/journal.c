@@ -8,23 +8,14 @@
 #include "storage/journal/journal.h"
 
 #include "storage/mutants.h"
+#include "storage/runtime/backoff.h"
 #include "storage/runtime/log.h"
 #include "storage/runtime/metrics.h"
 
 #define READ_PAGE_BYTES (1024 * 1024)
-#define BACKOFF_LEAST (25 * ST_MS)
-#define BACKOFF_MOST (1000 * ST_MS)
 
 static void read_send(struct st_journal *journal);
 static void put_step(struct st_journal *journal);
-
-static int64_t backoff_ns(struct st_journal *journal, unsigned failures) {
-    int64_t most = BACKOFF_LEAST << (failures < 6 ? failures : 6);
-    if (most > BACKOFF_MOST) {
-        most = BACKOFF_MOST;
-    }
-    return BACKOFF_LEAST / 2 + (int64_t)(st_random_u64(journal->host->loop) % (uint64_t)most); /* full jitter */
-}
 
 /* ---- applying ---- */
 
@@ -111,11 +102,16 @@ static void read_retry_due(struct st_timer *timer) {
     }
 }
 
+static void read_again_later(struct st_journal *journal) {
+    struct st_loop *loop = journal->host->loop;
+    st_timer_start(loop, &journal->read_retry, st_backoff_ns(loop, journal->read_failures));
+}
+
 static void read_failed(struct st_journal *journal) {
     journal->read_failures++;
     journal->host->store_failed(journal, journal->read.error);
     if (journal->put_state == ST_PUT_RESOLVING) { /* it must be known whose the slot is, whoever else waits */
-        st_timer_start(journal->host->loop, &journal->read_retry, backoff_ns(journal, journal->read_failures));
+        read_again_later(journal);
     }
     sync_end(journal, ST_UNREADABLE);
     put_step(journal); /* a commit that waited for a reload goes on with the fold as it is */
@@ -251,7 +247,7 @@ static void put_retry_due(struct st_timer *timer) {
 static void put_backoff(struct st_journal *journal) {
     journal->put_state = ST_PUT_BACKOFF;
     journal->put_failures++;
-    st_timer_start(journal->host->loop, &journal->put_retry, backoff_ns(journal, journal->put_failures));
+    st_timer_start(journal->host->loop, &journal->put_retry, st_backoff_ns(journal->host->loop, journal->put_failures));
 }
 
 /* The put is ours at journal->slot and the fold stands just below it. */
@@ -263,7 +259,7 @@ static void put_won(struct st_journal *journal) {
             journal->put_state = ST_PUT_RESOLVING;
             journal->perhaps_stored = true;
             journal->read_failures++;
-            st_timer_start(journal->host->loop, &journal->read_retry, backoff_ns(journal, journal->read_failures));
+            read_again_later(journal);
             return;
         }
         commit_finish(journal, ST_UNKNOWN, 0);

@@ -3,10 +3,9 @@
 
 #include "storage/engine_state.h"
 #include "storage/mutants.h"
+#include "storage/runtime/backoff.h"
 #include "storage/runtime/metrics.h"
 
-#define UPLOAD_BACKOFF_LEAST (25 * ST_MS)
-#define UPLOAD_BACKOFF_MOST ST_SECOND
 #define FACT_ESTIMATE 80 /* an append fact with producer is about 60 bytes */
 
 static void pump(struct st_engine *engine);
@@ -143,12 +142,8 @@ static void upload_retry_due(struct st_timer *timer) {
 }
 
 static void upload_retry(struct st_flush *flush) {
-    struct st_engine *engine = flush->engine;
-    int64_t most = UPLOAD_BACKOFF_LEAST << (flush->put_failures < 6 ? flush->put_failures : 6);
-    most = most < UPLOAD_BACKOFF_MOST ? most : UPLOAD_BACKOFF_MOST;
-    flush->put_failures++;
-    st_timer_start(engine->loop, &flush->put_retry,
-                   UPLOAD_BACKOFF_LEAST / 2 + (int64_t)(st_random_u64(engine->loop) % (uint64_t)most));
+    struct st_loop *loop = flush->engine->loop;
+    st_timer_start(loop, &flush->put_retry, st_backoff_ns(loop, flush->put_failures++));
 }
 
 static void upload_done(struct st_object_put *op) {
