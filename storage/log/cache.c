@@ -71,7 +71,10 @@ static void list_remove(struct st_cache_list *list, struct st_cached_blob *owner
     list->bytes -= owner->bytes;
 }
 
-static void list_add(struct st_cache_list *list, struct st_cached_blob *owner) {
+/* As the newest. */
+static void list_add(struct st_cache *cache, struct st_cached_blob *owner) {
+    struct st_cache_list *list = list_of(cache, owner);
+    owner->used = ++cache->uses;
     owner->newer = NULL;
     owner->older = list->newest;
     *(list->newest != NULL ? &list->newest->newer : &list->oldest) = owner;
@@ -100,9 +103,8 @@ static void evict(struct st_cache *cache, struct st_cached_blob *owner) {
 struct st_run *st_cache_find(struct st_cache *cache, uint64_t slot, uint32_t position) {
     struct st_run *run = lookup(cache, slot, position);
     if (run != NULL) {
-        struct st_cache_list *list = list_of(cache, run->owner);
-        list_remove(list, run->owner);
-        list_add(list, run->owner);
+        list_remove(list_of(cache, run->owner), run->owner);
+        list_add(cache, run->owner);
     }
     return run;
 }
@@ -119,7 +121,7 @@ struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob 
     owner->blob = kp_blob_ref(blob);
     owner->cold = cold;
     owner->bytes = sizeof *owner + sizeof *blob + kp_blob_capacity(blob);
-    list_add(list, owner);
+    list_add(cache, owner);
     if (blob->size >= SLAB_LEAST) {
         list->slab = owner;
     }
@@ -160,7 +162,8 @@ void st_cache_trim(struct st_cache *cache) {
         evict(cache, cache->cold.oldest);
     }
     while (cache->tail.oldest != NULL && cache->tail.bytes + cache->cold.bytes > cache->limit) {
-        evict(cache, cache->tail.oldest);
+        struct st_cached_blob *tail = cache->tail.oldest, *cold = cache->cold.oldest;
+        evict(cache, cold != NULL && cold->used < tail->used ? cold : tail);
     }
     st_metrics.cache_bytes = (int64_t)(cache->tail.bytes + cache->cold.bytes);
 }

@@ -6,7 +6,8 @@
  *
  * Two lists, each least recently used first: `tail` (what this process committed, or read near the end) and `cold`
  * (what somebody read far behind). Cold ones may take at most half of the room, so that one reader going through
- * history does not evict what everybody else wants.
+ * history does not evict what everybody else wants; what it has left behind makes room for the tail again, because
+ * beyond that half whatever was used least recently goes first, from either list.
  */
 #ifndef ST_CACHE_H
 #define ST_CACHE_H
@@ -20,6 +21,7 @@ struct st_cached_blob {
     struct st_run *runs;
     bool cold;
     size_t bytes; /* charged: the memory of the blob and of its runs */
+    uint64_t used; /* number of the last use */
     struct st_cached_blob *newer, *older;
 };
 
@@ -42,6 +44,7 @@ struct st_cache {
     size_t bucket_count, run_count;
     struct st_cache_list tail, cold;
     size_t limit;
+    uint64_t uses; /* so far: a clock for `used` */
 };
 
 void st_cache_init(struct st_cache *cache, size_t limit);

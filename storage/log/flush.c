@@ -38,8 +38,9 @@ static bool object_add(struct st_flush *flush, struct st_append_request *append)
 /* The flush outgrew the inline limit: from here on its bytes live in an object. */
 static bool object_begin(struct st_flush *flush, size_t next_len) {
     struct st_engine *engine = flush->engine;
+    size_t unit = engine->flusher.unit_bytes;
     if (!st_object_buffer_begin(&engine->flusher.slabs, &engine->store->profile, &flush->object,
-                                flush->bytes + next_len)) {
+                                flush->bytes + (unit > next_len ? unit : next_len))) {
         return false;
     }
     for (struct st_request *r = flush->first; r != NULL; r = r->next) {
@@ -275,8 +276,10 @@ static bool flush_take_bytes(struct st_flush *flush, struct st_append_request *a
 
 /* True when the request does not fit behind what the open flush holds. */
 static bool needs_new_flush(const struct st_flush *flush, size_t len) {
-    size_t limit = flush->engine->store->profile.flush_limit;
-    return flush_is_full(flush) || (flush->bytes > 0 && flush->bytes + len > limit);
+    const struct st_store_profile *profile = &flush->engine->store->profile;
+    bool fits = flush->bytes + len <= profile->flush_limit &&
+                (flush->object.blob == NULL || st_object_buffer_fits(profile, &flush->object, len));
+    return flush_is_full(flush) || (flush->bytes > 0 && !fits);
 }
 
 void st_flusher_unit(struct st_engine *engine, size_t count, size_t len) {
@@ -284,6 +287,7 @@ void st_flusher_unit(struct st_engine *engine, size_t count, size_t len) {
     struct st_flush *open = flusher->open;
     size_t facts = count * FACT_ESTIMATE;
     flusher->unit_left = !ST_MUTANT(split_append) && count > 1 && facts <= ST_ENTRY_COMMITS_MAX ? count : 0;
+    flusher->unit_bytes = flusher->unit_left > 0 ? len : 0;
     if (open != NULL && open->request_count > 0 && flusher->unit_left > 0 &&
         (needs_new_flush(open, len) || open->facts_estimate + facts > ST_ENTRY_COMMITS_MAX)) {
         flush_close(open);
@@ -307,7 +311,9 @@ void st_flusher_add(struct st_engine *engine, struct st_request *request) {
     request->next = NULL;
     request->state = ST_REQUEST_GATHERED;
     flusher->bytes += len;
-    if (flush == NULL || (append != NULL && !flush_take_bytes(flush, append))) {
+    bool taken = flush != NULL && (append == NULL || flush_take_bytes(flush, append));
+    flusher->unit_bytes -= in_unit ? len : 0;
+    if (!taken) {
         request_end(engine, request, ST_NO_MEMORY);
         pump(engine); /* a flush that was opened for it closes empty */
         return;

@@ -90,6 +90,7 @@ struct st_flusher {
     struct st_slabs slabs;
     struct st_task close_soon; /* so that all requests of one turn of the loop share a flush */
     size_t unit_left;          /* requests still to come of a unit: the open flush takes them */
+    size_t unit_bytes;         /* of those requests */
     uint64_t check_mark;       /* of the newest build */
 };
 

@@ -3,6 +3,11 @@
 
 #include "storage/runtime/metrics.h"
 
+enum {
+    OBJECTS_A_SLAB = 2,     /* full ones */
+    REST_WORTH_A_FLUSH = 4, /* a quarter of a full flush: less is left at the end of a slab */
+};
+
 size_t st_object_buffer_size(const struct st_store_profile *profile, size_t len) {
     size_t align = profile->object_align > 0 ? profile->object_align : 1;
     return profile->object_head_room + (len + align - 1) / align * align;
@@ -17,7 +22,7 @@ static bool slab_for(struct st_slabs *slabs, const struct st_store_profile *prof
     if (slabs->slab != NULL && slabs->slab->size - slabs->used >= size) {
         return true;
     }
-    size_t usual = 2 * st_object_buffer_size(profile, profile->flush_limit);
+    size_t usual = OBJECTS_A_SLAB * (size_t)profile->flush_limit; /* a size of the pool: head rooms included */
     struct kp_blob *slab = kp_blob_new(size > usual ? size : usual);
     if (slab == NULL) {
         return false;
@@ -30,19 +35,23 @@ static bool slab_for(struct st_slabs *slabs, const struct st_store_profile *prof
 
 bool st_object_buffer_begin(struct st_slabs *slabs, const struct st_store_profile *profile,
                             struct st_object_buffer *buffer, size_t least) {
-    size_t expected = slabs->expected > least ? slabs->expected : least;
-    if (!slab_for(slabs, profile, st_object_buffer_size(profile, expected))) {
+    size_t worth = profile->flush_limit / REST_WORTH_A_FLUSH;
+    if (!slab_for(slabs, profile, st_object_buffer_size(profile, least > worth ? least : worth))) {
         return false;
     }
     *buffer = (struct st_object_buffer){.blob = kp_blob_ref(slabs->slab), .at = slabs->used};
     return true;
 }
 
+bool st_object_buffer_fits(const struct st_store_profile *profile, const struct st_object_buffer *buffer, size_t len) {
+    return st_object_buffer_size(profile, buffer->used + len) <= buffer->blob->size - buffer->at;
+}
+
 bool st_object_buffer_add(struct st_slabs *slabs, const struct st_store_profile *profile,
                           struct st_object_buffer *buffer, struct kp_slice bytes, bool *moved) {
     size_t len = buffer->used + bytes.len;
     *moved = false;
-    if (st_object_buffer_size(profile, len) > buffer->blob->size - buffer->at) {
+    if (!st_object_buffer_fits(profile, buffer, bytes.len)) {
         size_t room = 2 * len < profile->flush_limit ? 2 * len : len;
         if (!slab_for(slabs, profile, st_object_buffer_size(profile, room))) {
             return false;
@@ -64,6 +73,4 @@ bool st_object_buffer_add(struct st_slabs *slabs, const struct st_store_profile 
 void st_object_buffer_close(struct st_slabs *slabs, const struct st_store_profile *profile,
                             const struct st_object_buffer *buffer) {
     slabs->used = buffer->at + st_object_buffer_size(profile, buffer->used);
-    size_t expected = slabs->expected - slabs->expected / 8;
-    slabs->expected = expected > buffer->used ? expected : buffer->used;
 }

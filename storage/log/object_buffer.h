@@ -3,8 +3,9 @@
  *
  * Objects are cut one after the other from slabs of a few megabytes. How much an object will come to is not known when
  * it begins; cut from the end of a slab it takes just what it came to, and slabs being all of one size, the pool of
- * blobs serves every one of them. An object that outgrows its slab moves to a new one; its first size is what the
- * largest came to lately, so that this copy is rare.
+ * blobs serves every one of them. A flush closes at the end of its slab, so that slabs are full: the cache, which keeps
+ * whole ones, would pay for what is left empty. Only what must share a flush with what is there already, and does not
+ * fit, makes an object move to a new slab.
  */
 #ifndef ST_OBJECT_BUFFER_H
 #define ST_OBJECT_BUFFER_H
@@ -14,7 +15,6 @@
 struct st_slabs {
     struct kp_blob *slab; /* the one being cut; NULL: none */
     size_t used;          /* of it */
-    size_t expected;      /* bytes of the largest object lately */
 };
 
 struct st_object_buffer {
@@ -23,9 +23,11 @@ struct st_object_buffer {
     size_t used;          /* bytes of data */
 };
 
-/* Begins an object of at least `least` bytes. False: out of memory. One object at a time is open. */
+/* Begins an object that is going to hold at least `least` bytes. False: out of memory. One object at a time is open. */
 bool st_object_buffer_begin(struct st_slabs *slabs, const struct st_store_profile *profile,
                             struct st_object_buffer *buffer, size_t least);
+/* Whether `len` more bytes fit in its slab. */
+bool st_object_buffer_fits(const struct st_store_profile *profile, const struct st_object_buffer *buffer, size_t len);
 /* Appends bytes. *moved: the data lies elsewhere now. False: out of memory, nothing changed. */
 bool st_object_buffer_add(struct st_slabs *slabs, const struct st_store_profile *profile,
                           struct st_object_buffer *buffer, struct kp_slice bytes, bool *moved);

@@ -164,6 +164,26 @@ static void who_goes_through_history_takes_half_of_the_room_at_most(void **state
     st_cache_release(&cache);
 }
 
+static void what_a_reader_of_history_left_makes_room_for_the_tail(void **state) {
+    (void)state;
+    struct st_cache cache;
+    st_cache_init(&cache, 80 * KIB);
+    for (uint64_t slot = 100; slot < 110; slot++) {
+        add(&cache, slot, 8 * KIB, true);
+        st_cache_trim(&cache);
+    }
+    assert_int_equal(cache.cold.bytes / (8 * KIB), 4);
+    for (uint64_t slot = 1; slot <= 9; slot++) {
+        add(&cache, slot, 8 * KIB, false);
+        st_cache_trim(&cache);
+    }
+    for (uint64_t slot = 1; slot <= 9; slot++) {
+        assert_true(has(&cache, slot));
+    }
+    assert_int_equal(cache.cold.bytes, 0);
+    st_cache_release(&cache);
+}
+
 static void a_blob_that_somebody_still_sends_outlives_its_eviction(void **state) {
     (void)state;
     struct st_cache cache;
@@ -267,6 +287,7 @@ int main(void) {
         cmocka_unit_test(a_slab_is_counted_once_and_goes_as_a_whole),
         cmocka_unit_test(one_larger_than_the_limit_does_not_stay),
         cmocka_unit_test(who_goes_through_history_takes_half_of_the_room_at_most),
+        cmocka_unit_test(what_a_reader_of_history_left_makes_room_for_the_tail),
         cmocka_unit_test(a_blob_that_somebody_still_sends_outlives_its_eviction),
         cmocka_unit_test(batches_get_their_offsets_and_keep_their_crc),
         cmocka_unit_test(batches_of_append_time_get_the_time_of_their_row),
