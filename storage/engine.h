@@ -176,6 +176,7 @@ struct st_read {
     struct st_read_part *parts;
     size_t count;
     size_t max_bytes;
+    size_t first;  /* index of the part that is served first, then those behind it, then those before it */
     size_t enough; /* answered early with so many bytes, if the rest would have to come from the store; 0: never */
     void (*done)(struct st_read *op);
     void *engine;

@@ -30,7 +30,10 @@ struct st_engine {
 
     struct st_load *loads; /* runs being read from the store */
     unsigned load_count;
-    struct kp_blob *load_slab; /* that runs are read into */
+    struct st_load *loads_unsent; /* of them: to be sent as ranges by loads_send */
+    struct st_task loads_send;
+    struct st_load_range *load_ranges; /* under way */
+    struct kp_blob *load_slab; /* that ranges are read into */
     size_t load_slab_used;
     struct st_reader *readers;
     struct st_time_search *time_searches;

@@ -27,6 +27,7 @@ struct gw_kafka {
     struct gw_link *overdrawn;       /* the one whose unfinished frame may pass the budget */
     size_t frame_bytes;              /* charged */
     size_t answer_bytes;             /* in answers that clients have not taken yet, about */
+    size_t fetches;                  /* so far */
     bool relief_asked;               /* st_append_on_relief was called and has not come back */
     struct st_task wake;
     struct st_timer inspection; /* runs while any waits for room */

@@ -25,6 +25,7 @@ struct fetch {
     struct gw_exchange *x;
     struct st_read read;
     struct gw_park park;
+    size_t turn; /* which of the partitions is served first when the answer is smaller than the client allows */
     int64_t deadline_ns;
     enum st_error sync_error;
     bool synced;
@@ -247,6 +248,7 @@ static void read_again(struct fetch *fetch) {
     }
     size_t wished = limit_of(request->max_bytes);
     fetch->read.max_bytes = wished < most ? wished : most;
+    fetch->read.first = wished > most ? fetch->turn % fetch->read.count : 0;
     fetch->read.enough = positive(request->min_bytes) > ENOUGH ? positive(request->min_bytes) : ENOUGH;
     st_read(x->gateway->engine, &fetch->read);
 }
@@ -261,6 +263,7 @@ static bool begin(struct gw_exchange *x, size_t parts) {
     fetch->x = x;
     fetch->read = (struct st_read){.count = parts, .done = read_done};
     fetch->park = (struct gw_park){.gateway = x->gateway, .count = parts, .over = wait_over};
+    fetch->turn = x->gateway->kafka->fetches++;
     fetch->deadline_ns = x->begun_ns + (int64_t)positive(request->max_wait_ms) * ST_MS;
     fetch->read.parts = gw_exchange_room(x, parts, sizeof *fetch->read.parts);
     if (fetch->read.parts == NULL) {

@@ -114,6 +114,34 @@ static void limits_hold_but_the_first_batch_always_comes(void **state) {
     client_free(client);
 }
 
+static void partitions_take_turns_when_an_answer_is_smaller_than_the_client_allows(void **state) {
+    struct client *client = client_new(*state);
+    struct door *door = *state;
+    make_topic(client, "t", 3, NULL, NULL);
+    struct fetch_one one;
+    fetch_one(&one, "t", 0);
+    one.topic.partitions.count = 3;
+    for (int32_t p = 0; p < 3; p++) {
+        put_records(client, "t", p, 5, "value");
+    }
+    door->config.fetch_max_bytes = 1;
+    int served[3] = {0};
+    for (int i = 0; i < 6; i++) {
+        struct kp_arena arena;
+        kp_arena_init(&arena, 1 << 20);
+        struct kp_fetch_response response;
+        client_call(client, KP_API_fetch, 11, &one.request, &arena, &response);
+        for (int p = 0; p < 3; p++) {
+            served[p] += first_partition(&response)[p].records.bytes.len > 0;
+        }
+        kp_arena_release(&arena);
+    }
+    for (int p = 0; p < 3; p++) {
+        assert_int_equal(served[p], 2);
+    }
+    client_free(client);
+}
+
 static void record_bytes_are_not_copied_into_the_answer(void **state) {
     struct client *client = client_new(*state);
     make_topic(client, "t", 1, NULL, NULL);
@@ -503,6 +531,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(every_version_reads_what_was_stored, setup, teardown),
         cmocka_unit_test_setup_teardown(an_offset_within_a_batch_gives_the_whole_batch, setup, teardown),
         cmocka_unit_test_setup_teardown(limits_hold_but_the_first_batch_always_comes, setup, teardown),
+        cmocka_unit_test_setup_teardown(partitions_take_turns_when_an_answer_is_smaller_than_the_client_allows, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(record_bytes_are_not_copied_into_the_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_there_waits_for_max_wait, setup, teardown),
         cmocka_unit_test_setup_teardown(an_append_wakes_who_waits, setup, teardown),

@@ -1,6 +1,7 @@
 /*
- * A run in an object is read as one range. A run in an entry comes with the page of entries that it begins, because who
- * reads small entries one after the other would otherwise pay a look-up for each.
+ * Runs in objects that are asked for in one turn of the loop, and lie near each other in one object, are read as one
+ * range: a flush holds a short run of each of many partitions, and who reads them all would otherwise pay a request for
+ * each. A run in an entry comes with the page of entries that it begins, for the same reason.
  */
 #include "storage/log/load.h"
 
@@ -8,10 +9,11 @@
 #include "storage/runtime/log.h"
 #include "storage/runtime/metrics.h"
 
-#define LOADS_MOST 64
+#define LOADS_MOST 256
 #define PAGE_BYTES (512 * 1024)
 
-#define SLAB_BYTES ((size_t)4 << 20) /* runs are read into slabs: as object_buffer.h says, and of one size */
+#define SLAB_BYTES ((size_t)4 << 20) /* ranges are read into slabs: as object_buffer.h says, and of one size */
+#define GAP_MOST ((uint64_t)64 << 10)  /* between two runs of one range: cheaper to read than to ask twice */
 
 struct st_load {
     struct st_engine *engine;
@@ -19,10 +21,18 @@ struct st_load {
     struct st_row row;
     bool cold;
     struct st_load_wait *waits;
-    struct kp_blob *blob; /* a slab */
-    struct kp_slice bytes; /* the run's part of it */
-    struct st_object_get get;
+    char object[ST_OBJECT_NAME_MAX]; /* "": in an entry */
+    struct st_load *next_of_range;   /* or, before it is sent, of engine->loads_unsent */
     struct st_journal_read read;
+};
+
+/* Part of an object that is being read, with the loads whose runs lie in it, in order of position. */
+struct st_load_range {
+    struct st_engine *engine;
+    struct st_load_range *next;
+    struct st_load *first;
+    struct kp_blob *blob; /* a slab */
+    struct st_object_get get;
 };
 
 static void load_end(struct st_load *load, enum st_error error, struct kp_blob *blob, struct kp_slice bytes) {
@@ -49,30 +59,52 @@ static void load_end(struct st_load *load, enum st_error error, struct kp_blob *
 
 /* ---- from an object ---- */
 
-static void get_done(struct st_object_get *op) {
-    struct st_load *load = ST_OWNER(op, struct st_load, get);
-    struct st_engine *engine = load->engine;
-    st_engine_op_ended(engine);
-    enum st_error error = op->error;
-    if (error == ST_OK && !st_run_patch(load->get.into, &load->row)) {
-        error = ST_DAMAGED;
+static bool load_cached(const struct st_load_range *range, const struct st_load *load, struct kp_slice *bytes) {
+    uint8_t *run = range->get.into + (load->row.position - range->get.position);
+    *bytes = kp_slice_of(run, load->row.len);
+    if (!st_run_patch(run, &load->row)) {
+        return false;
     }
-    if (error == ST_OK) {
-        struct st_cached_blob *owner = st_cache_add_blob(&engine->cache, load->blob, load->cold);
-        if (owner != NULL) {
-            st_cache_add_run(&engine->cache, owner, load->row.slot, load->row.position, load->bytes);
-        }
+    struct st_cache *cache = &range->engine->cache;
+    struct st_cached_blob *owner = st_cache_add_blob(cache, range->blob, load->cold);
+    if (owner != NULL) {
+        st_cache_add_run(cache, owner, load->row.slot, load->row.position, *bytes);
     }
-    load_end(load, error, load->blob, load->bytes);
+    return true;
 }
 
-/* Cuts the room for a run from the slab that is being read into. False: out of memory. */
-static bool cut_slab(struct st_load *load) {
-    struct st_engine *engine = load->engine;
+static void range_unlink(struct st_load_range *range) {
+    struct st_load_range **link = &range->engine->load_ranges;
+    while (*link != range) {
+        link = &(*link)->next;
+    }
+    *link = range->next;
+}
+
+static void get_done(struct st_object_get *op) {
+    struct st_load_range *range = ST_OWNER(op, struct st_load_range, get);
+    st_engine_op_ended(range->engine);
+    range_unlink(range);
+    for (struct st_load *load = range->first, *next; load != NULL; load = next) {
+        next = load->next_of_range;
+        struct kp_slice bytes = {0};
+        enum st_error error = op->error;
+        if (error == ST_OK && !load_cached(range, load, &bytes)) {
+            error = ST_DAMAGED;
+        }
+        load_end(load, error, kp_blob_ref(range->blob), bytes);
+    }
+    kp_blob_unref(range->blob);
+    free(range);
+}
+
+/* Cuts the room for a range from the slab that is being read into. False: out of memory. */
+static bool cut_slab(struct st_load_range *range) {
+    struct st_engine *engine = range->engine;
     struct kp_blob *slab = engine->load_slab;
     size_t align = engine->store->profile.object_align > 0 ? engine->store->profile.object_align : 1;
-    size_t before = load->row.position % align; /* as st_object_get.roomy asks */
-    size_t size = (before + load->row.len + align - 1) / align * align;
+    size_t before = range->get.position % align; /* as st_object_get.roomy asks */
+    size_t size = (before + range->get.len + align - 1) / align * align;
     if (slab == NULL || slab->size - engine->load_slab_used < size) {
         slab = kp_blob_new(size > SLAB_BYTES ? size : SLAB_BYTES);
         if (slab == NULL) {
@@ -82,28 +114,73 @@ static bool cut_slab(struct st_load *load) {
         engine->load_slab = slab;
         engine->load_slab_used = 0;
     }
-    load->blob = kp_blob_ref(slab);
-    load->bytes = kp_slice_of(slab->data + engine->load_slab_used + before, load->row.len);
+    range->blob = kp_blob_ref(slab);
+    range->get.into = slab->data + engine->load_slab_used + before;
     engine->load_slab_used += size;
     return true;
 }
 
-static bool get_send(struct st_load *load, struct kp_slice object) {
-    if (object.len >= ST_OBJECT_NAME_MAX || !cut_slab(load)) {
-        return false;
+static uint64_t run_end(const struct st_load *load) {
+    return (uint64_t)load->row.position + load->row.len;
+}
+
+/* Takes from the loads that wait to be sent the first one, and those behind it that fit in a range with it. Returns its
+ * length in bytes. */
+static size_t take_range(struct st_engine *engine, struct st_load **first) {
+    struct st_load *load = engine->loads_unsent, *last = load;
+    uint64_t begin = load->row.position;
+    struct st_load *next = load->next_of_range;
+    while (next != NULL && strcmp(next->object, load->object) == 0 && next->row.position <= run_end(last) + GAP_MOST &&
+           run_end(next) - begin <= SLAB_BYTES) {
+        last = next;
+        next = next->next_of_range;
     }
-    load->get = (struct st_object_get){
-        .position = load->row.position,
-        .len = load->row.len,
-        .into = (uint8_t *)(uintptr_t)load->bytes.ptr,
-        .roomy = true,
-        .done = get_done,
-    };
-    memcpy(load->get.name, object.ptr, object.len);
-    st_metrics.object_gets_total++;
-    st_engine_op_started(load->engine);
-    load->engine->store->ops->object_get(load->engine->store, &load->get);
-    return true;
+    last->next_of_range = NULL;
+    engine->loads_unsent = next;
+    *first = load;
+    return (size_t)(run_end(last) - begin);
+}
+
+static void send_ranges(struct st_task *task) {
+    struct st_engine *engine = ST_OWNER(task, struct st_engine, loads_send);
+    while (engine->loads_unsent != NULL) {
+        struct st_load *first;
+        size_t len = take_range(engine, &first);
+        struct st_load_range *range = calloc(1, sizeof *range);
+        if (range != NULL) {
+            *range = (struct st_load_range){.engine = engine, .next = engine->load_ranges, .first = first};
+            range->get = (struct st_object_get){
+                .position = first->row.position, .len = len, .roomy = true, .done = get_done};
+            memcpy(range->get.name, first->object, sizeof first->object);
+        }
+        if (range == NULL || !cut_slab(range)) {
+            free(range);
+            for (struct st_load *load = first, *next; load != NULL; load = next) {
+                next = load->next_of_range;
+                load_end(load, ST_NO_MEMORY, NULL, (struct kp_slice){0});
+            }
+            continue;
+        }
+        engine->load_ranges = range;
+        st_metrics.object_gets_total++;
+        st_engine_op_started(engine);
+        engine->store->ops->object_get(engine->store, &range->get);
+    }
+}
+
+/* In order of object and position. */
+static void send_soon(struct st_load *load) {
+    struct st_engine *engine = load->engine;
+    struct st_load **link = &engine->loads_unsent;
+    int order = 1;
+    while (*link != NULL && ((order = strcmp((*link)->object, load->object)) < 0 ||
+                             (order == 0 && (*link)->row.position < load->row.position))) {
+        link = &(*link)->next_of_range;
+    }
+    load->next_of_range = *link;
+    *link = load;
+    engine->loads_send.fn = send_ranges;
+    st_defer(engine->loop, &engine->loads_send);
 }
 
 /* ---- from entries ---- */
@@ -236,36 +313,39 @@ bool st_load_start(struct st_engine *engine, const struct st_row_ref *ref, bool 
             return true;
         }
     }
-    struct st_load *load = engine->load_count < LOADS_MOST ? calloc(1, sizeof *load) : NULL;
+    bool possible = engine->load_count < LOADS_MOST && ref->object.len < ST_OBJECT_NAME_MAX;
+    struct st_load *load = possible ? calloc(1, sizeof *load) : NULL;
     if (load == NULL) {
         return false;
     }
     load->engine = engine;
     load->row = ref->row;
     load->cold = cold;
-    bool is_inline = (ref->row.flags & ST_APPEND_INLINE) != 0;
-    if (!is_inline && !get_send(load, ref->object)) {
-        free(load);
-        return false;
-    }
-    if (is_inline) {
-        read_send(load);
-    }
     load_join(load, wait);
     load->next = engine->loads;
     engine->loads = load;
     engine->load_count++;
+    if ((ref->row.flags & ST_APPEND_INLINE) != 0) {
+        read_send(load);
+    } else {
+        memcpy(load->object, ref->object.ptr, ref->object.len);
+        send_soon(load);
+    }
     return true;
 }
 
 void st_loads_release(struct st_engine *engine) {
+    st_defer_cancel(engine->loop, &engine->loads_send);
     while (engine->loads != NULL) {
         struct st_load *load = engine->loads;
         engine->loads = load->next;
-        if ((load->row.flags & ST_APPEND_INLINE) == 0) {
-            kp_blob_unref(load->blob);
-        }
         free(load);
+    }
+    while (engine->load_ranges != NULL) {
+        struct st_load_range *range = engine->load_ranges;
+        engine->load_ranges = range->next;
+        kp_blob_unref(range->blob);
+        free(range);
     }
     kp_blob_unref(engine->load_slab);
     engine->load_slab = NULL;

@@ -1,5 +1,6 @@
 /*
- * Bringing runs from the store into the cache: one load in flight per run however many readers wait for it.
+ * Bringing runs from the store into the cache: one load in flight per run however many readers wait for it, and one
+ * request for runs that lie side by side.
  */
 #ifndef ST_LOAD_H
 #define ST_LOAD_H

@@ -7,8 +7,9 @@
 #include "storage/engine_state.h"
 #include "storage/runtime/metrics.h"
 
-#define WAITS_MOST 32         /* loads that one reader waits for at a time */
-#define READ_AHEAD_ROWS 2
+#define WAITS_MOST 64         /* loads that one reader waits for at a time */
+#define READ_AHEAD_ROWS 16       /* of one part, and no more bytes than: */
+#define READ_AHEAD_BYTES ((size_t)8 << 20)
 
 struct pin {
     uint64_t slot;
@@ -275,7 +276,9 @@ static const struct st_partition *part_open(struct st_reader *reader, struct st_
 static enum walk walk_all(struct st_reader *reader, bool emit, size_t *given) {
     *given = 0;
     enum walk result = WALK_OVER;
-    for (size_t i = 0; i < reader->op->count; i++) {
+    size_t count = reader->op->count;
+    for (size_t n = 0; n < count; n++) {
+        size_t i = (reader->op->first + n) % count;
         const struct st_partition *partition = part_open(reader, &reader->op->parts[i]);
         if (partition == NULL) {
             continue;
@@ -290,10 +293,12 @@ static enum walk walk_all(struct st_reader *reader, bool emit, size_t *given) {
 
 /* ---- the reader ---- */
 
-/* A reader that goes through history wants what follows next: of each part about as much as one answer takes, of all
- * no more than leaves the cache to others. */
+/* A reader that goes through history wants what follows next: so much that the store always has several ranges to read
+ * at a time, of all parts together no more than leaves the cache to others. */
 static void read_ahead(struct st_reader *reader) {
     size_t budget = reader->engine->cache.limit / 4;
+    size_t share = budget / (reader->op->count > 0 ? reader->op->count : 1);
+    share = share < READ_AHEAD_BYTES ? share : READ_AHEAD_BYTES;
     for (size_t i = 0; reader->loaded && i < reader->op->count; i++) {
         const struct st_read_part *part = &reader->op->parts[i];
         const struct st_partition *partition =
@@ -303,7 +308,7 @@ static void read_ahead(struct st_reader *reader) {
         size_t ahead = 0;
         for (int row = 0; partition != NULL && row < READ_AHEAD_ROWS && offset < partition->end; row++) {
             bool known = st_row_find(reader->engine, partition, offset, &ref, NULL) == ST_ROW_FOUND;
-            if (!known || ref.row.len > budget || (row > 0 && ahead + ref.row.len > part->max_bytes) ||
+            if (!known || ref.row.len > budget || (row > 0 && ahead + ref.row.len > share) ||
                 (run_in_memory(reader, &ref.row).blob == NULL &&
                  !st_load_start(reader->engine, &ref, true, NULL))) {
                 break;
