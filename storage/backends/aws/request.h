@@ -1,0 +1,72 @@
+/*
+ * One signed request to an AWS service: credentials, SigV4, clock skew and the inner retries (SDK "standard" mode:
+ * https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html).
+ *
+ * Retries send the identical request again, over a new connection, after full jitter, while the budget of the client
+ * (a token bucket over all requests) and the request's own time last. The layer above has its own loop with the commit
+ * rules: here a few tries hide a hiccup, they do not decide anything. What is told at the end is the sum of all tries:
+ * ST_AWS_REFUSED only when every one of them surely had no effect.
+ */
+#ifndef ST_AWS_REQUEST_H
+#define ST_AWS_REQUEST_H
+
+#include "storage/backends/aws/credentials.h"
+#include "storage/backends/aws/http.h"
+
+#define ST_AWS_HEADERS_MAX 12
+#define ST_AWS_TARGET_MAX 1536 /* path and query of a request, escaped */
+
+/* What all requests of one process share. */
+struct st_aws_client {
+    struct st_loop *loop;
+    struct st_http_client *http;
+    struct st_aws_credentials *credentials;
+    char region[64];
+    int64_t skew_ms;       /* the services' clock less ours, learned from Date when a signature was refused for it */
+    double retry_tokens;   /* of RETRY_TOKENS_MAX */
+};
+
+/* One service at one endpoint. */
+struct st_aws_service {
+    struct st_aws_client *client;
+    char name[16];         /* as SigV4 calls it: "s3", "dynamodb" */
+    char endpoint[320];    /* "https://host[:port]", without a path */
+    bool tls;              /* then bodies of S3 are signed as UNSIGNED-PAYLOAD */
+};
+
+enum st_aws_end {
+    ST_AWS_ANSWERED, /* an answer that is no retriable error stands: status, code, body */
+    ST_AWS_REFUSED,  /* surely without effect: not sent, throttled, no credentials */
+    ST_AWS_UNKNOWN,  /* perhaps with effect, or to come into effect yet */
+};
+
+/* The caller owns it, and what it names, until done, which runs once, from the loop. */
+struct st_aws_request {
+    struct st_aws_service *service;
+    const char *method;
+    char target[ST_AWS_TARGET_MAX]; /* "/path?query", escaped as it goes over the wire, query sorted by name */
+    const char *headers[ST_AWS_HEADERS_MAX]; /* "Name: value", signed; Host, Date and the signature are made here */
+    size_t header_count;
+    struct kp_slice body;
+    int64_t timeout_ms;    /* of all tries together */
+    int64_t try_ms;        /* of one try */
+    unsigned tries_max;    /* 1: no retry here */
+    uint8_t *into;         /* as in st_http_request */
+    size_t into_size, answer_max;
+    /* out */
+    enum st_aws_end end;
+    int status;
+    char code[64];         /* of an error: "NoSuchKey", "ConditionalCheckFailedException"; "" when there is none */
+    char reason[160];      /* one sentence for people: what the service or libcurl said, never a secret */
+    size_t into_len;
+    struct kp_slice answer; /* good until st_aws_request_release */
+    int64_t date_ms;
+    unsigned tries;
+    void (*done)(struct st_aws_request *request);
+    struct st_aws_try *state; /* this module's, while it is under way */
+};
+
+void st_aws_start(struct st_aws_request *request);
+void st_aws_request_release(struct st_aws_request *request);
+
+#endif
