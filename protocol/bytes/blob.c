@@ -1,10 +1,11 @@
 /*
  * Buffers from 4 KiB to 64 MiB come in four sizes per power of two (so that at most a fifth is wasted) and return to a
  * list per size; a list's links lie in the buffers themselves. Kept memory is bounded over all sizes: at the bound,
- * spares of other sizes go first, because what was just in use is what will be asked for again (a gateway that took
- * in large frames and now serves readers would otherwise keep frames for ever and map every block anew). Larger
- * requests go to the allocator; smaller ones lie behind their struct. Under AddressSanitizer a kept buffer is
- * poisoned, and so is what lies behind the requested size, so that the pool does not hide a use after free.
+ * spares of the size that nobody has asked for the longest go first, be it the one that comes back (a gateway that took
+ * in large frames and now serves readers would otherwise keep frames for ever and map every block anew; one whose cache
+ * drops thousands of small buffers would give up large ones for them). Larger requests go to the allocator; smaller
+ * ones lie behind their struct. Under AddressSanitizer a kept buffer is poisoned, and so is what lies behind the
+ * requested size, so that the pool does not hide a use after free.
  */
 #include "protocol/bytes/blob.h"
 
@@ -40,6 +41,8 @@ struct spare {
 
 static struct {
     struct spare *lists[CLASSES];
+    uint64_t asked[CLASSES]; /* number of the last request for the size */
+    uint64_t requests;
     size_t limit;
     struct kp_blob_stats stats;
 } pool = {.limit = (size_t)48 << 20};
@@ -95,6 +98,9 @@ static void memory_free(void *data, size_t capacity) {
 static uint8_t *data_new(uint32_t pooled, size_t size) {
     size_t capacity = capacity_of(pooled, size);
     void *data = NULL;
+    if (pooled != 0) {
+        pool.asked[pooled - 1] = ++pool.requests;
+    }
     if (pooled != 0 && pool.lists[pooled - 1] != NULL) {
         struct spare *spare = pool.lists[pooled - 1];
         pool.lists[pooled - 1] = spare->next;
@@ -109,23 +115,30 @@ static uint8_t *data_new(uint32_t pooled, size_t size) {
     return data;
 }
 
-/* Frees spares of other classes, each in its turn, until `capacity` bytes of this one fit. False when they can not. */
+/* Gives a spare of a class back to the system. */
+static void spare_drop(uint32_t class) {
+    struct spare *spare = pool.lists[class];
+    size_t freed = capacity_of(class + 1, 0);
+    pool.lists[class] = spare->next;
+    pool.stats.pooled_bytes -= freed;
+    ASAN_UNPOISON_MEMORY_REGION(spare, freed);
+    memory_free(spare, freed);
+}
+
+/* Frees spares of classes that were not asked for since this one was, until one of this class fits. False when it can
+ * not. */
 static bool make_room(size_t capacity, uint32_t pooled) {
-    static uint32_t turn;
-    uint32_t empty = capacity > pool.limit ? CLASSES : 0;
-    while (pool.stats.pooled_bytes + capacity > pool.limit && empty < CLASSES) {
-        turn = (turn + 1) % CLASSES;
-        struct spare *spare = turn != pooled - 1 ? pool.lists[turn] : NULL;
-        empty = spare != NULL ? 0 : empty + 1;
-        if (spare != NULL) {
-            size_t freed = capacity_of(turn + 1, 0);
-            pool.lists[turn] = spare->next;
-            pool.stats.pooled_bytes -= freed;
-            ASAN_UNPOISON_MEMORY_REGION(spare, freed);
-            memory_free(spare, freed);
+    while (pool.stats.pooled_bytes + capacity > pool.limit) {
+        uint32_t oldest = pooled - 1;
+        for (uint32_t class = 0; class < CLASSES; class++) {
+            oldest = pool.lists[class] != NULL && pool.asked[class] < pool.asked[oldest] ? class : oldest;
         }
+        if (oldest == pooled - 1) {
+            return false;
+        }
+        spare_drop(oldest);
     }
-    return pool.stats.pooled_bytes + capacity <= pool.limit;
+    return true;
 }
 
 static void data_free(uint8_t *data, uint32_t pooled, size_t size) {

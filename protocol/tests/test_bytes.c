@@ -207,6 +207,31 @@ static void what_the_pool_keeps_is_bounded(void **state) {
     kp_blob_pool_limit(32 << 20);
 }
 
+static void small_buffers_that_come_back_leave_large_ones_that_are_in_use(void **state) {
+    (void)state;
+    enum { SMALL = 16 << 10, COUNT = 256 };
+    kp_blob_pool_limit(0);
+    kp_blob_pool_limit(2 << 20);
+    static struct kp_blob *small[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        small[i] = kp_blob_new(SMALL);
+        assert_non_null(small[i]);
+    }
+    struct kp_blob *large = kp_blob_new(2 << 20); /* asked for after them */
+    assert_non_null(large);
+    const uint8_t *data = large->data;
+    kp_blob_unref(large);
+    for (int i = 0; i < COUNT; i++) {
+        kp_blob_unref(small[i]);
+    }
+    assert_int_equal(kp_blob_stats().pooled_bytes, 2 << 20);
+    large = kp_blob_new(2 << 20);
+    assert_ptr_equal(large->data, data);
+    kp_blob_unref(large);
+    kp_blob_pool_limit(0);
+    kp_blob_pool_limit(32 << 20);
+}
+
 static void a_size_in_use_pushes_out_of_the_pool_what_is_not(void **state) {
     (void)state;
     kp_blob_pool_limit(0);
@@ -442,6 +467,7 @@ int main(void) {
         cmocka_unit_test(growing_keeps_the_used_bytes_and_counts_what_it_copies),
         cmocka_unit_test(a_buffer_wastes_at_most_a_quarter_of_what_was_asked),
         cmocka_unit_test(what_the_pool_keeps_is_bounded),
+        cmocka_unit_test(small_buffers_that_come_back_leave_large_ones_that_are_in_use),
         cmocka_unit_test(a_size_in_use_pushes_out_of_the_pool_what_is_not),
         cmocka_unit_test(blobs_of_every_size_can_be_written_to_their_end),
         cmocka_unit_test(an_arena_gives_zeroed_aligned_memory_up_to_its_cap),

@@ -7,6 +7,7 @@
 
 #define BUCKETS_LEAST 1024
 #define SLAB_LEAST ((size_t)1 << 20)
+#define COPIES_SIZE (SLAB_LEAST / 2)
 
 void st_cache_init(struct st_cache *cache, size_t limit) {
     *cache = (struct st_cache){.limit = limit};
@@ -87,6 +88,9 @@ static void evict(struct st_cache *cache, struct st_cached_blob *owner) {
     list_remove(list, owner);
     if (list->slab == owner) {
         list->slab = NULL;
+    }
+    if (cache->copies == owner) {
+        cache->copies = NULL;
     }
     while (owner->runs != NULL) {
         struct st_run *run = owner->runs;
@@ -199,37 +203,59 @@ bool st_run_patch(uint8_t *bytes, const struct st_row *row) {
     return next == row->end;
 }
 
+/* Copies a run to where small ones lie together. NULL: no memory. */
+static uint8_t *copy_run(struct st_cache *cache, const uint8_t *bytes, size_t len) {
+    if (cache->copies == NULL || cache->copies->blob->size - cache->copies_used < len) {
+        struct kp_blob *blob = kp_blob_new(len > COPIES_SIZE ? len : COPIES_SIZE);
+        cache->copies = blob != NULL ? st_cache_add_blob(cache, blob, false) : NULL;
+        cache->copies_used = 0;
+        kp_blob_unref(blob); /* the cache has its own reference */
+        if (cache->copies == NULL) {
+            return NULL;
+        }
+    }
+    uint8_t *copy = cache->copies->blob->data + cache->copies_used;
+    memcpy(copy, bytes, len);
+    cache->copies_used += len;
+    return copy;
+}
+
+/* A row of the entry at this slot that the flush begins with, or NULL: not its first batch, or deleted by the same
+ * entry. */
+static const struct st_row *row_begun(const struct st_fold *fold, const struct st_append_request *append,
+                                      uint64_t slot) {
+    struct st_partition *partition = st_fold_partition(fold, &append->topic_id, append->partition);
+    const struct st_row *row = partition != NULL ? st_partition_row(partition, append->base) : NULL;
+    return row != NULL && row->slot == slot && row->base == append->base ? row : NULL;
+}
+
 void st_cache_committed(struct st_engine *engine, struct st_flush *flush, uint64_t slot, struct kp_blob *body) {
+    struct st_cache *cache = &engine->cache;
     struct st_entry entry;
     bool in_object = flush->object.blob != NULL;
     if (!in_object && !st_entry_read(kp_slice_of(body->data, body->size), &entry)) {
         return;
     }
-    uint8_t *data = in_object ? st_object_buffer_data(&engine->store->profile, &flush->object)
-                              : (uint8_t *)(uintptr_t)entry.inline_bytes.ptr;
-    struct st_cached_blob *owner = NULL;
     for (struct st_request *r = flush->first; r != NULL; r = r->next) {
         struct st_append_request *append = ST_OWNER(r, struct st_append_request, request);
-        if (r->kind != ST_REQUEST_APPEND || !append->stored) {
+        const struct st_row *row = NULL;
+        if (r->kind == ST_REQUEST_APPEND && append->stored) {
+            row = row_begun(engine->journal.fold, append, slot);
+        }
+        if (row == NULL) {
             continue;
         }
-        struct st_partition *partition =
-            st_fold_partition(engine->journal.fold, &append->topic_id, append->partition);
-        const struct st_row *row = partition != NULL ? st_partition_row(partition, append->base) : NULL;
-        if (row == NULL || row->slot != slot || row->base != append->base) {
-            continue; /* not the first batch of its row, or deleted by the same entry */
-        }
-        if (owner == NULL) {
-            owner = st_cache_add_blob(&engine->cache, in_object ? flush->object.blob : body, false);
-        }
-        if (owner == NULL) {
+        uint8_t *run = in_object ? st_object_buffer_data(&engine->store->profile, &flush->object) + row->position
+                                 : copy_run(cache, entry.inline_bytes.ptr + row->position, row->len);
+        struct st_cached_blob *owner = in_object ? st_cache_add_blob(cache, flush->object.blob, false) : cache->copies;
+        if (run == NULL || owner == NULL) {
             break; /* no memory: they are read from the store */
         }
-        if (!st_run_patch(data + row->position, row)) {
+        if (!st_run_patch(run, row)) {
             ST_LOG(store_damaged, "what=flush slot=%llu", (unsigned long long)slot);
             break;
         }
-        st_cache_add_run(&engine->cache, owner, slot, row->position, kp_slice_of(data + row->position, row->len));
+        st_cache_add_run(cache, owner, slot, row->position, kp_slice_of(run, row->len));
     }
-    st_cache_trim(&engine->cache);
+    st_cache_trim(cache);
 }

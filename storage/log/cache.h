@@ -1,8 +1,9 @@
 /*
  * Record bytes in memory, ready to be served: base offsets and, on LogAppendTime topics, times are set once, when a run
  * enters. A run is what one index row names: consecutive batches of one partition in one entry; (slot, position) names
- * it for ever. Runs of one flush share the blob that was written to the store, so that what was just produced is served
- * without reading it back.
+ * it for ever. Runs of a flush that went into an object share its slab, so that what was just produced is served
+ * without reading it back; those of a small one, whose bytes rode in the entry, are copied together: tens of thousands
+ * of small entries, each in memory of its own, would leave the allocator's heap full of holes.
  *
  * Two lists, each least recently used first: `tail` (what this process committed, or read near the end) and `cold`
  * (what somebody read far behind). Cold ones may take at most half of the room, so that one reader going through
@@ -43,6 +44,8 @@ struct st_cache {
     struct st_run **buckets; /* a power of two of them */
     size_t bucket_count, run_count;
     struct st_cache_list tail, cold;
+    struct st_cached_blob *copies; /* where small runs are copied to; NULL: none */
+    size_t copies_used;
     size_t limit;
     uint64_t uses; /* so far: a clock for `used` */
 };

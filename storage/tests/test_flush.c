@@ -268,11 +268,28 @@ static void a_crash_with_answers_pending_leaves_nothing_behind(void **state) {
     assert_int_equal(wrong.done, answered);
 }
 
+static void small_commits_lie_together_in_the_cache(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    static struct appending call;
+    uint64_t before = kp_blob_stats().live_bytes;
+    for (int i = 0; i < 1000; i++) {
+        append_begin(&fixture, &call, &id, letters(100, 1000), 30000);
+        run_ms(&fixture, 10);
+        assert_int_equal(call.part.error, ST_OK);
+    }
+    assert_int_equal(fixture.engine->cache.run_count, 1000);
+    assert_ptr_equal(fixture.engine->cache.tail.newest, fixture.engine->cache.tail.oldest);
+    assert_true(fixture.engine->cache.tail.bytes < 1 << 20);
+    assert_true(kp_blob_stats().live_bytes - before < 2 << 20); /* the memory store has the entries besides */
+}
+
 int main(void) {
 #define FLUSH_TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 #define SMALL_TEST(name) cmocka_unit_test_setup_teardown(name, start_small, stop)
     const struct CMUnitTest tests[] = {
         FLUSH_TEST(an_append_of_nothing_is_answered_from_the_loop),
+        FLUSH_TEST(small_commits_lie_together_in_the_cache),
         FLUSH_TEST(what_timed_out_before_its_put_left_is_refused_and_never_stored),
         FLUSH_TEST(what_timed_out_while_its_put_is_under_way_is_unknown),
         FLUSH_TEST(a_request_refused_with_a_put_that_had_no_effect_is_not_sent_again),
