@@ -4,8 +4,12 @@
  * Negative times are names: -1 end, -2 log start, -3 the record of the greatest timestamp (from v7), -4 first local
  * offset (v8; all is local: the log start), -5 last tiered offset (v9; nothing is tiered: -1). Times >= 0 are searched
  * for to the record, a few at a time, because each reads and opens a batch.
+ *
+ * A partition that is asked for twice is refused both times, as Apache Kafka does: an answer names its partition only.
  */
 #include "gateway/kafka/dispatch.h"
+
+#include <stdlib.h>
 
 enum { TIME_END = -1, TIME_START = -2, TIME_GREATEST = -3, TIME_LOCAL_START = -4, TIME_TIERED_END = -5 };
 enum { SEARCHES_AT_ONCE = 16 };
@@ -13,6 +17,12 @@ enum { SEARCHES_AT_ONCE = 16 };
 struct search {
     struct st_find_time op;
     struct gw_exchange *x;
+    struct kp_list_offsets_response_partition *out;
+};
+
+/* A partition that is asked for. */
+struct asked {
+    struct kp_slice topic;
     struct kp_list_offsets_response_partition *out;
 };
 
@@ -101,6 +111,9 @@ static void fresh(struct gw_exchange *x, enum st_error error) {
         const struct st_topic *topic = st_topic_by_name(x->gateway->engine, asked->name);
         for (int32_t p = 0; p < asked->partitions.count; p++) {
             struct kp_list_offsets_response_partition *out = &list->response.topics.items[t].partitions.items[p];
+            if (out->error_code != KP_ERROR_NONE) {
+                continue;
+            }
             if (error == ST_OK) {
                 list_partition(x, topic, asked->partitions.items[p].timestamp, out);
             } else {
@@ -109,6 +122,34 @@ static void fresh(struct gw_exchange *x, enum st_error error) {
         }
     }
     go_on(x);
+}
+
+static int compare_asked(const void *a, const void *b) {
+    const struct asked *one = a, *other = b;
+    int order = kp_slice_compare(one->topic, other->topic);
+    int32_t x = one->out->partition_index, y = other->out->partition_index;
+    return order != 0 ? order : (x > y) - (x < y);
+}
+
+static bool refuse_repeated(struct gw_exchange *x, struct list *list, size_t partitions) {
+    struct asked *asked = gw_exchange_room(x, partitions, sizeof *asked);
+    size_t count = 0;
+    if (asked == NULL) {
+        return false;
+    }
+    for (int32_t t = 0; t < list->response.topics.count; t++) {
+        struct kp_list_offsets_response_topic *topic = &list->response.topics.items[t];
+        for (int32_t p = 0; p < topic->partitions.count; p++) {
+            asked[count++] = (struct asked){topic->name, &topic->partitions.items[p]};
+        }
+    }
+    qsort(asked, count, sizeof *asked, compare_asked);
+    for (size_t i = 1; i < count; i++) {
+        if (compare_asked(&asked[i - 1], &asked[i]) == 0) {
+            asked[i - 1].out->error_code = asked[i].out->error_code = KP_ERROR_INVALID_REQUEST;
+        }
+    }
+    return true;
 }
 
 /* The frame of the response, and room for as many searches as there are partitions. */
@@ -137,7 +178,7 @@ static bool prepare(struct gw_exchange *x, struct list *list) {
         partitions += (size_t)asked->partitions.count;
     }
     list->searches = gw_exchange_room(x, partitions, sizeof *list->searches);
-    return list->searches != NULL;
+    return list->searches != NULL && refuse_repeated(x, list, partitions);
 }
 
 void gw_handle_list_offsets(struct gw_exchange *x) {

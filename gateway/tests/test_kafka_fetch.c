@@ -439,6 +439,30 @@ static void list(struct client *client, int16_t version, const char *topic, int3
     kp_arena_release(&arena);
 }
 
+static void a_partition_listed_twice_is_refused_both_times(void **state) {
+    struct client *client = client_new(*state);
+    make_topic(client, "t", 3, NULL, NULL);
+    struct kp_list_offsets_request_partition asked[] = {{.partition_index = 1, .timestamp = -1},
+                                                        {.partition_index = 2, .timestamp = -1},
+                                                        {.partition_index = 1, .timestamp = -2}};
+    struct kp_list_offsets_request_topic of = {.name = KP_SLICE_LIT("t")};
+    of.partitions.items = asked;
+    of.partitions.count = 3;
+    struct kp_list_offsets_request request = {.replica_id = -1};
+    request.topics.items = &of;
+    request.topics.count = 1;
+    struct kp_arena arena;
+    kp_arena_init(&arena, 1 << 20);
+    struct kp_list_offsets_response response;
+    client_call(client, KP_API_list_offsets, 5, &request, &arena, &response);
+    static const int errors[] = {KP_ERROR_INVALID_REQUEST, KP_ERROR_NONE, KP_ERROR_INVALID_REQUEST};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(response.topics.items[0].partitions.items[i].error_code, errors[i]);
+    }
+    kp_arena_release(&arena);
+    client_free(client);
+}
+
 static void offsets_are_listed_by_time_and_by_name(void **state) {
     static const struct {
         int64_t time;
@@ -544,6 +568,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_fetch_that_waits_ends_with_its_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(draining_answers_who_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(a_topic_deleted_wakes_who_waits_for_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_partition_listed_twice_is_refused_both_times, setup, teardown),
         cmocka_unit_test_setup_teardown(offsets_are_listed_by_time_and_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(no_epoch_ends_before_the_end, setup, teardown),
     };
