@@ -70,17 +70,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct st_fold *fold = st_fold_new();
     require(fold != NULL);
     struct st_unpack in = st_unpack_of(kp_slice_of(data, size));
-    enum st_apply result = ST_APPLY_OK;
-    for (int i = 0; i < ENTRIES_MOST && st_unpack_left(&in) >= 2 && result != ST_APPLY_MISFIT; i++) {
+    for (int i = 0; i < ENTRIES_MOST && st_unpack_left(&in) >= 2; i++) {
         uint64_t head = st_unpack_fixed(&in, 2);
         size_t len = (size_t)(head & 0x7fff) < st_unpack_left(&in) ? (size_t)(head & 0x7fff) : st_unpack_left(&in);
         struct kp_slice entry = entry_copy(st_unpack_bytes(&in, len), (head & 0x8000) != 0);
-        uint64_t slot = fold->slot;
-        result = st_fold_apply(fold, entry);
+        uint64_t slot = fold->slot, hash = st_fold_hash(fold);
+        enum st_apply result = st_fold_apply(fold, entry);
         free((void *)(uintptr_t)entry.ptr);
         require(fold->slot == slot + (result == ST_APPLY_OK));
         if (result == ST_APPLY_OK) {
             check_fold(fold);
+        } else {
+            require(st_fold_hash(fold) == hash); /* whole or not at all */
         }
     }
     st_fold_free(fold);

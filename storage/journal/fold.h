@@ -54,8 +54,9 @@ struct st_partition {
     size_t producer_count, producer_capacity;
     int64_t next_end, next_time_ms; /* while an entry is built: as st_producer.next */
     uint64_t check_mark;
-    uint64_t reserved_slot;         /* not state: the entry for which there is room for so many more: */
-    uint32_t reserved_rows, reserved_producers;
+    uint64_t staging;               /* not state: good while st_fold.stagings: what the entry being staged will do */
+    int64_t staged_end;
+    uint32_t staged_rows, staged_producers; /* at most */
     struct st_waiter *waiters;  /* not state: who wants to know when end rises */
 };
 
@@ -66,6 +67,7 @@ struct st_topic_state {
     uint32_t message_bytes_max;              /* max.message.bytes */
     bool append_time;                        /* message.timestamp.type=LogAppendTime */
     uint64_t deleted_mark;                   /* the entry being built deletes it: as st_producer.next */
+    uint64_t deleted_staging;                /* the entry being staged deletes it: as st_partition.staging */
 };
 
 /* The object of an entry, since the checkpoint. */
@@ -91,6 +93,7 @@ struct st_fold {
     uint64_t objects_hash;
     uint64_t bytes_since_checkpoint, entries_since_checkpoint;
     struct st_checkpoint *checkpoint; /* what older rows are read from; NULL: none */
+    uint64_t stagings; /* not state: counts the entries that were to be applied (fold_apply.c) */
     /* Not state: told about what changed, while an entry is applied. */
     void (*on_appended)(void *arg, struct st_partition *partition);
     void (*on_deleted)(void *arg, struct st_topic_state *topic);
@@ -103,7 +106,7 @@ void st_fold_free(struct st_fold *fold);
 enum st_apply {
     ST_APPLY_OK,
     ST_APPLY_DAMAGED, /* the bytes fail their check: the fold is as before */
-    ST_APPLY_MISFIT,  /* a fact does not fit: the fold may only be freed */
+    ST_APPLY_MISFIT,  /* a fact does not fit: the fold is as before */
     ST_APPLY_NO_MEMORY, /* the fold is as before, and the same entry may be tried again */
 };
 /* Applies slot fold->slot + 1. */

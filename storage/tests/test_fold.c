@@ -206,6 +206,63 @@ static void facts_that_contradict_the_state_are_misfits(void **state) {
     assert_misfit((struct st_fact){.type = ST_FACT_level, .u.level = ST_LEVEL + 1});
 }
 
+/* Each entry begins with facts that fit and ends with one that does not, given the facts before it. */
+static void an_entry_is_applied_whole_or_not_at_all(void **state) {
+    (void)state;
+    struct st_fact level = {.type = ST_FACT_level, .u.level = ST_LEVEL};
+    struct st_fact ids = {.type = ST_FACT_producer_ids, .u.producer_ids = 1000};
+    struct st_fact gone = {.type = ST_FACT_topic_deleted, .u.topic_id = id_of(1)};
+    struct st_fact gone_too = {.type = ST_FACT_topic_deleted, .u.topic_id = id_of(2)};
+    struct st_fact good = producer_append(1, 0, 3, 0, 9, 0, 0), object = object_of("o", 100);
+    const struct st_fact entries[][5] = {
+        {level, good, object, ids, append_of(1, 0, 2, 1, INLINE, 0)}, /* the end is 3 by now */
+        {level, good, append_of(1, 0, 3, 1, INLINE, 0), ids, append_of(1, 0, 3, 1, INLINE, 0)},
+        {ids, good, gone, object, append_of(1, 0, 3, 1, INLINE, 0)},
+        {object, good, gone, level, gone},
+        {topic_created(2, "b", 2), append_of(2, 1, 0, 1, INLINE, 0), good, level, append_of(2, 1, 0, 1, INLINE, 0)},
+        {topic_created(2, "b", 2), append_of(2, 1, 0, 1, INLINE, 0), good, ids, append_of(2, 2, 0, 1, INLINE, 0)},
+        {topic_created(2, "b", 2), gone_too, good, ids, append_of(2, 1, 0, 1, INLINE, 0)},
+        {topic_created(2, "b", 2), gone_too, good, ids, gone_too},
+        {topic_created(2, "b", 2), gone, good, ids, level}, /* `good` is for a topic that is gone */
+        {topic_created(2, "b", 1), good, ids, level, topic_created(3, "b", 1)},
+        {topic_created(2, "b", 1), good, ids, level, topic_created(2, "c", 1)},
+        {topic_created(2, "b", ST_PARTITIONS_MAX), good, ids, level, topic_created(1, "c", 1)},
+        {gone, topic_created(2, "a", 1), append_of(2, 0, 0, 1, INLINE, 0), level, topic_created(3, "a", 1)},
+        {level, good, ids, object, level},
+        {good, level, ids, object, {.type = ST_FACT_producer_ids, .u.producer_ids = UINT32_MAX}},
+    };
+    for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
+        struct st_fold *fold = fold_with_topic(1, "a", 1);
+        fold->next_producer_id = INT64_MAX - UINT32_MAX;
+        uint64_t hash = st_fold_hash(fold);
+        assert_int_equal(apply_facts(fold, entries[i], 5, 100), ST_APPLY_MISFIT);
+        assert_int_equal(fold->slot, 1);
+        assert_true(st_fold_hash(fold) == hash);
+        assert_int_equal(fold->object_count, 0);
+        assert_int_equal(fold->partition_count, 1);
+        assert_int_equal(partition_of(fold, 1, 0)->row_count, 0);
+        assert_int_equal(APPLY(fold, 100, good, level), ST_APPLY_OK); /* and it goes on */
+        assert_int_equal(partition_of(fold, 1, 0)->end, 3);
+        st_fold_free(fold);
+    }
+}
+
+static void an_entry_may_use_delete_and_remake_what_it_makes(void **state) {
+    (void)state;
+    struct st_fold *fold = fold_with_topic(1, "a", 1);
+    struct st_fact gone = {.type = ST_FACT_topic_deleted, .u.topic_id = id_of(1)};
+    struct st_fact gone_too = {.type = ST_FACT_topic_deleted, .u.topic_id = id_of(2)};
+    assert_int_equal(APPLY(fold, 100, append_of(1, 0, 0, 1, INLINE, 0), gone, topic_created(2, "a", 2),
+                           append_of(2, 1, 0, 2, INLINE, 0), gone_too, topic_created(1, "a", 3),
+                           append_of(1, 2, 0, 4, INLINE, 0), append_of(1, 2, 4, 1, INLINE, 0)),
+                     ST_APPLY_OK);
+    assert_int_equal(fold->topic_count, 1);
+    assert_int_equal(fold->partition_count, 3);
+    assert_int_equal(partition_of(fold, 1, 2)->end, 5);
+    assert_int_equal(partition_of(fold, 1, 0)->end, 0);
+    st_fold_free(fold);
+}
+
 static void the_level_only_rises(void **state) {
     (void)state;
     struct st_fold *fold = st_fold_new();
@@ -459,6 +516,8 @@ int main(void) {
         cmocka_unit_test(an_object_is_found_by_the_slot_that_brought_it),
         cmocka_unit_test(an_offset_may_reach_the_greatest_number_and_not_pass_it),
         cmocka_unit_test(facts_that_contradict_the_state_are_misfits),
+        cmocka_unit_test(an_entry_is_applied_whole_or_not_at_all),
+        cmocka_unit_test(an_entry_may_use_delete_and_remake_what_it_makes),
         cmocka_unit_test(the_level_only_rises),
         cmocka_unit_test(producer_ids_never_run_over),
         cmocka_unit_test(a_damaged_entry_leaves_the_fold_as_it_was),
