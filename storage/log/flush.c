@@ -198,6 +198,8 @@ static void flush_close(struct st_flush *flush) {
     struct st_flusher *flusher = &flush->engine->flusher;
     flusher->open = NULL;
     flush->closed_ns = st_now_ns(flush->engine->loop);
+    st_pace_closed(&flusher->pace, &flush->engine->store->profile, flush->closed_ns, flush->bytes,
+                   flush->object.blob != NULL);
     if (flush->object.blob == NULL) {
         flush->state = ST_FLUSH_READY;
         return;
@@ -211,18 +213,30 @@ static void flush_close(struct st_flush *flush) {
     }
 }
 
+/* When an open flush that is not full may close: not yet where PUTs cost money and one closed a moment ago. */
+static int64_t paced_from(const struct st_engine *engine, const struct st_flush *flush) {
+    return st_pace_from(&engine->flusher.pace, &engine->store->profile, st_now_ns(engine->loop), flush->bytes,
+                        flush->object.blob != NULL);
+}
+
 /* An open flush closes when nothing is in flight; a large one also while the commit before it is under way, so that the
- * upload of one and the commit of the other overlap; and when it is full and an upload is free. */
+ * upload of one and the commit of the other overlap; and when it is full and an upload is free. Where flushes are paced
+ * the pace alone says how many uploads there are: one that takes long does not hold up the next. */
 static bool may_close(const struct st_engine *engine, const struct st_flush *flush) {
     const struct st_flusher *flusher = &engine->flusher;
+    const struct st_store_profile *profile = &engine->store->profile;
+    bool full = flush_is_full(flush);
+    if (!full && paced_from(engine, flush) > st_now_ns(engine->loop)) {
+        return false;
+    }
     if (flusher->oldest == flush) {
         return true;
     }
     if (flush->object.blob == NULL) {
-        return flush_is_full(flush);
+        return full;
     }
-    bool upload_free = flusher->uploading < engine->store->profile.uploads_in_flight;
-    return flusher->uploading == 0 || (flush_is_full(flush) && upload_free);
+    bool upload_free = flusher->uploading < profile->uploads_in_flight;
+    return flusher->uploading == 0 || (upload_free && (full || profile->pacing_ms > 0));
 }
 
 static void pump(struct st_engine *engine) {
@@ -235,9 +249,20 @@ static void pump(struct st_engine *engine) {
         oldest->state = ST_FLUSH_COMMITTING;
         st_journal_commit(&engine->journal, &oldest->commit);
     }
-    if (flusher->open != NULL && may_close(engine, flusher->open)) {
+    if (flusher->open == NULL) {
+        st_timer_stop(engine->loop, &flusher->paced);
+    } else if (may_close(engine, flusher->open)) {
         st_defer(engine->loop, &flusher->close_soon);
+    } else if (flusher->paced.heap_index == 0) {
+        int64_t wait_ns = paced_from(engine, flusher->open) - st_now_ns(engine->loop);
+        if (wait_ns > 0) {
+            st_timer_start(engine->loop, &flusher->paced, wait_ns);
+        }
     }
+}
+
+static void paced_due(struct st_timer *timer) {
+    pump(ST_OWNER(timer, struct st_engine, flusher.paced));
 }
 
 static void close_soon(struct st_task *task) {
@@ -361,12 +386,13 @@ bool st_flusher_perhaps_stored(const struct st_engine *engine, const struct st_r
 }
 
 void st_flusher_init(struct st_engine *engine) {
-    engine->flusher = (struct st_flusher){.close_soon = {.fn = close_soon}};
+    engine->flusher = (struct st_flusher){.close_soon = {.fn = close_soon}, .paced = {.fn = paced_due}};
     engine->flusher.newest = &engine->flusher.oldest;
 }
 
 void st_flusher_release(struct st_engine *engine) {
     st_defer_cancel(engine->loop, &engine->flusher.close_soon);
+    st_timer_stop(engine->loop, &engine->flusher.paced);
     while (engine->flusher.oldest != NULL) {
         struct st_flush *flush = engine->flusher.oldest;
         engine->flusher.oldest = flush->next;

@@ -15,6 +15,7 @@
 
 #include "storage/journal/journal.h"
 #include "storage/log/object_buffer.h"
+#include "storage/log/pace.h"
 
 enum st_request_kind {
     ST_REQUEST_APPEND,
@@ -89,6 +90,8 @@ struct st_flusher {
     size_t bytes;              /* record bytes of all flushes */
     struct st_slabs slabs;
     struct st_task close_soon; /* so that all requests of one turn of the loop share a flush */
+    struct st_pace pace;
+    struct st_timer paced;     /* the open flush may close then */
     size_t unit_left;          /* requests still to come of a unit: the open flush takes them */
     size_t unit_bytes;         /* of those requests */
     uint64_t check_mark;       /* of the newest build */

@@ -188,6 +188,107 @@ static void a_held_batch_keeps_its_own_bytes_and_not_the_flush_that_it_came_in(v
     }
 }
 
+/* ---- pacing ---- */
+
+enum { PACE_MS = 100, BUDGET = 500 * 1024 };
+
+static void pace(void) {
+    fixture.gate.store.profile.pacing_ms = PACE_MS;
+    fixture.gate.store.profile.inline_bytes_per_s = BUDGET;
+    fixture.gate.store.profile.uploads_in_flight = 4;
+}
+
+/* An append begun now; whether it was answered within `ms`. */
+static bool appended_within(struct appending *call, const struct kp_uuid *id, size_t len, int64_t ms) {
+    append_begin(&fixture, call, id, letters(len, 1000), 30000);
+    run_ms(&fixture, ms);
+    assert_true(call->done == 0 || call->part.error == ST_OK);
+    return call->done == 1;
+}
+
+static void a_flush_with_an_object_waits_for_the_rest_of_its_interval_and_after_a_pause_not_at_all(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    static struct appending calls[4];
+    pace();
+    assert_true(appended_within(&calls[0], &id, 30000, 1));
+    run_ms(&fixture, 60);
+    assert_false(appended_within(&calls[1], &id, 30000, 30));
+    run_ms(&fixture, 10);
+    assert_int_equal(calls[1].done, 1);
+    run_ms(&fixture, 2 * PACE_MS);
+    assert_true(appended_within(&calls[2], &id, 30000, 1));
+    assert_false(appended_within(&calls[3], &id, 30000, PACE_MS - 5));
+    run_ms(&fixture, 10);
+    assert_int_equal(calls[3].done, 1);
+}
+
+static void a_flush_without_an_object_does_not_wait_while_the_budget_lasts(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    static struct appending call;
+    pace();
+    append_now(&fixture, &id, 30000, 1000);
+    for (int i = 0; i < 200; i++) { /* 100 a second of 200 bytes */
+        assert_true(appended_within(&call, &id, 200, 1));
+        run_ms(&fixture, 9);
+    }
+}
+
+static void above_the_budget_small_requests_gather_into_objects_at_the_pace(void **state) {
+    (void)state;
+    enum { EACH = 1000, WARM_UP = 500, COUNT = 2500 };
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    static struct appending calls[COUNT];
+    pace();
+    uint64_t commits = 0, puts = 0;
+    for (int i = 0; i < COUNT; i++) { /* 1,000 a second */
+        append_begin(&fixture, &calls[i], &id, letters(EACH, 1000), 30000);
+        run_ms(&fixture, 1);
+        commits = i < WARM_UP ? st_metrics.commits_total : commits;
+        puts = i < WARM_UP ? st_metrics.object_puts_total : puts;
+    }
+    commits = st_metrics.commits_total - commits;
+    assert_in_range(commits, 18, 21);
+    assert_in_range(st_metrics.object_puts_total - puts, commits, commits + 2); /* a checkpoint may be among them */
+    run_ms(&fixture, PACE_MS);
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(calls[i].done, 1);
+        assert_int_equal(calls[i].part.base_offset, i);
+    }
+    assert_true(appended_within(&calls[0], &id, EACH, PACE_MS));
+    run_ms(&fixture, 1000); /* quiet again: at once again */
+    assert_true(appended_within(&calls[0], &id, EACH, 1));
+    assert_true(appended_within(&calls[0], &id, EACH, 1));
+}
+
+static void a_full_flush_does_not_wait_for_the_pace(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    static struct appending calls[6];
+    pace();
+    fixture.gate.store.profile.flush_limit = 100000;
+    for (int i = 0; i < 6; i++) {
+        append_begin(&fixture, &calls[i], &id, letters(60000, 1000), 30000);
+    }
+    run_ms(&fixture, 1);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(calls[i].done, 1);
+    }
+    assert_int_equal(calls[5].done, 0);
+    run_ms(&fixture, PACE_MS);
+    assert_int_equal(calls[5].done, 1);
+}
+
+static void an_engine_closes_with_a_flush_that_waits_for_its_pace(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    static struct appending first, second;
+    pace();
+    assert_true(appended_within(&first, &id, 30000, 1));
+    assert_false(appended_within(&second, &id, 30000, 1)); /* the fixture closes now */
+}
+
 /* ---- reading back ---- */
 
 static void more_readers_than_loads_all_get_their_records(void **state) {
@@ -296,6 +397,11 @@ int main(void) {
         FLUSH_TEST(a_store_takes_no_more_partitions_than_every_process_has_memory_for),
         FLUSH_TEST(held_batches_are_bounded_in_number),
         FLUSH_TEST(a_held_batch_keeps_its_own_bytes_and_not_the_flush_that_it_came_in),
+        FLUSH_TEST(a_flush_with_an_object_waits_for_the_rest_of_its_interval_and_after_a_pause_not_at_all),
+        FLUSH_TEST(a_flush_without_an_object_does_not_wait_while_the_budget_lasts),
+        FLUSH_TEST(above_the_budget_small_requests_gather_into_objects_at_the_pace),
+        FLUSH_TEST(a_full_flush_does_not_wait_for_the_pace),
+        FLUSH_TEST(an_engine_closes_with_a_flush_that_waits_for_its_pace),
         SMALL_TEST(more_readers_than_loads_all_get_their_records),
         SMALL_TEST(the_greatest_time_is_found_although_a_greater_comes_meanwhile),
         cmocka_unit_test_setup_teardown(a_crash_with_answers_pending_leaves_nothing_behind, start, crash),
