@@ -305,9 +305,14 @@ static bool scan_value(struct scanner *s, size_t depth_max, struct kp_slice *val
     return true;
 }
 
+/* What a checked escape of one character means. */
+static uint8_t escape_meaning(uint8_t c) {
+    static const char escapes[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
+    return (uint8_t)meanings[strchr(escapes, c) - escapes];
+}
+
 /* Whether a name as it stands between its quotes (already checked) means this ASCII text. */
 static bool name_means(struct kp_slice raw, struct kp_slice text) {
-    static const char escapes[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
     size_t at = 0;
     for (size_t i = 0; i < text.len; i++) {
         if (at == raw.len) {
@@ -318,7 +323,7 @@ static bool name_means(struct kp_slice raw, struct kp_slice text) {
             unit = code_unit(raw.ptr + at + 1, raw.ptr + raw.len);
             at += 5;
         } else if (unit == '\\') {
-            unit = (uint8_t)meanings[strchr(escapes, raw.ptr[at++]) - escapes];
+            unit = escape_meaning(raw.ptr[at++]);
         }
         if (unit != text.ptr[i]) {
             return false;
@@ -393,6 +398,95 @@ enum rest_json_error rest_json_object(struct kp_slice text, struct rest_json_mem
     scan_object(&s, members, count);
     *at = (size_t)(s.at - text.ptr);
     return s.error;
+}
+
+/* ---- walking checked text ---- */
+
+/* Past the bracket that opens the container, or the comma after the value before; false where it ends. */
+static bool walk_on(struct scanner *s, uint8_t open) {
+    skip_blanks(s);
+    if (s->at == s->end || (*s->at != open && *s->at != ',')) {
+        return false;
+    }
+    s->at++;
+    skip_blanks(s);
+    return s->at < s->end && *s->at != ']' && *s->at != '}';
+}
+
+static bool walk_done(const struct scanner *s, struct kp_slice *rest) {
+    *rest = kp_slice_of(s->at, (size_t)(s->end - s->at));
+    return true;
+}
+
+bool rest_json_next_member(struct kp_slice *object, struct kp_slice *name, struct kp_slice *value) {
+    struct scanner s = {.at = object->ptr, .end = object->ptr + object->len, .error = REST_JSON_OK};
+    return object->len > 0 && walk_on(&s, '{') && scan_name(&s, name) && scan_value(&s, REST_JSON_DEPTH, value) &&
+           walk_done(&s, object);
+}
+
+bool rest_json_next_value(struct kp_slice *array, struct kp_slice *value) {
+    struct scanner s = {.at = array->ptr, .end = array->ptr + array->len, .error = REST_JSON_OK};
+    return array->len > 0 && walk_on(&s, '[') && scan_value(&s, REST_JSON_DEPTH, value) && walk_done(&s, array);
+}
+
+static size_t put_utf8(uint32_t point, uint8_t *into) {
+    if (point < 0x80) {
+        into[0] = (uint8_t)point;
+        return 1;
+    }
+    if (point < 0x800) {
+        into[0] = (uint8_t)(0xc0 | point >> 6);
+        into[1] = (uint8_t)(0x80 | (point & 0x3f));
+        return 2;
+    }
+    if (point < 0x10000) {
+        into[0] = (uint8_t)(0xe0 | point >> 12);
+        into[1] = (uint8_t)(0x80 | (point >> 6 & 0x3f));
+        into[2] = (uint8_t)(0x80 | (point & 0x3f));
+        return 3;
+    }
+    into[0] = (uint8_t)(0xf0 | point >> 18);
+    into[1] = (uint8_t)(0x80 | (point >> 12 & 0x3f));
+    into[2] = (uint8_t)(0x80 | (point >> 6 & 0x3f));
+    into[3] = (uint8_t)(0x80 | (point & 0x3f));
+    return 4;
+}
+
+/* The code point of the escape \uXXXX, or of a pair of them, at *at (behind the 'u'); *at is moved behind it. */
+static uint32_t escaped_point(const uint8_t **at, const uint8_t *end) {
+    uint32_t point = (uint32_t)code_unit(*at, end);
+    *at += 4;
+    if (point >= 0xd800 && point <= 0xdbff) {
+        point = 0x10000 + ((point - 0xd800) << 10) + ((uint32_t)code_unit(*at + 2, end) - 0xdc00);
+        *at += 6;
+    }
+    return point;
+}
+
+size_t rest_json_unescape(struct kp_slice inside, uint8_t *into) {
+    size_t len = 0;
+    const uint8_t *at = inside.ptr, *end = inside.ptr + inside.len;
+    while (at < end) {
+        const uint8_t *escape = memchr(at, '\\', (size_t)(end - at));
+        size_t plain = (size_t)((escape != NULL ? escape : end) - at);
+        memmove(into + len, at, plain);
+        len += plain;
+        if (escape == NULL) {
+            break;
+        }
+        at = escape + 2;
+        if (escape[1] == 'u') {
+            len += put_utf8(escaped_point(&at, end), into + len);
+        } else {
+            into[len++] = escape_meaning(escape[1]);
+        }
+    }
+    return len;
+}
+
+struct kp_slice rest_json_inside(struct kp_slice value) {
+    bool string = value.ptr != NULL && value.len >= 2 && value.ptr[0] == '"';
+    return string ? kp_slice_of(value.ptr + 1, value.len - 2) : (struct kp_slice){NULL, 0};
 }
 
 bool rest_json_valid(struct kp_slice text) {

@@ -31,6 +31,18 @@ struct rest_json_member {
  * REST_JSON_DUPLICATE (however it is escaped). *at is the byte where an error was found. */
 enum rest_json_error rest_json_object(struct kp_slice text, struct rest_json_member *members, size_t count, size_t *at);
 
+/* Walking text that was checked before (a member's value, or a whole that rest_json_valid took): takes the next member
+ * off *object, or the next value off *array. The first call is given the container with its brackets. False at the end,
+ * and when it is no such container. name lies between its quotes, still escaped; value is its bytes. */
+bool rest_json_next_member(struct kp_slice *object, struct kp_slice *name, struct kp_slice *value);
+bool rest_json_next_value(struct kp_slice *array, struct kp_slice *value);
+
+/* Writes what the inside of a checked string means (UTF-8, never longer than `inside`) and returns its length. `into`
+ * may be where `inside` lies. */
+size_t rest_json_unescape(struct kp_slice inside, uint8_t *into);
+/* The inside of a value that is a string; ptr NULL when it is none. */
+struct kp_slice rest_json_inside(struct kp_slice value);
+
 bool rest_json_valid(struct kp_slice text); /* any one JSON value, blanks around it allowed */
 bool rest_utf8_valid(struct kp_slice text);
 

@@ -233,6 +233,62 @@ static void a_value_is_json_or_text_or_binary_or_null(void **state) {
     assert_int_equal(rest_value_kind(KP_SLICE_LIT("\"\xc3\"")), REST_VALUE_BINARY);
 }
 
+static void walking_gives_members_and_values_as_they_stand(void **state) {
+    (void)state;
+    struct kp_slice object = KP_SLICE_LIT(" { \"a\" : [ ] , \"b\\n\":{\"c\":1},\"d\":\"x\"} "), name, value;
+    assert_true(rest_json_valid(object));
+    static const char *const names_of[] = {"a", "b\\n", "d"}, *const values[] = {"[ ]", "{\"c\":1}", "\"x\""};
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(rest_json_next_member(&object, &name, &value));
+        assert_true(kp_slice_equal(name, kp_slice_cstr(names_of[i])));
+        assert_true(kp_slice_equal(value, kp_slice_cstr(values[i])));
+    }
+    assert_false(rest_json_next_member(&object, &name, &value));
+    assert_false(rest_json_next_member(&object, &name, &value));
+    struct kp_slice array = KP_SLICE_LIT("[1, [2,3] ,\"]\"]");
+    static const char *const elements[] = {"1", "[2,3]", "\"]\""};
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(rest_json_next_value(&array, &value));
+        assert_true(kp_slice_equal(value, kp_slice_cstr(elements[i])));
+    }
+    assert_false(rest_json_next_value(&array, &value));
+    static const char *const empty[] = {"[]", "{}", "[ ]", "null", "7", "\"a\""};
+    for (size_t i = 0; i < sizeof empty / sizeof empty[0]; i++) {
+        struct kp_slice text = kp_slice_cstr(empty[i]);
+        assert_false(rest_json_next_value(&text, &value));
+        text = kp_slice_cstr(empty[i]);
+        assert_false(rest_json_next_member(&text, &name, &value));
+    }
+}
+
+static void an_unescaped_string_is_what_was_meant(void **state) {
+    (void)state;
+    static const struct {
+        const char *escaped, *meant;
+    } cases[] = {
+        {"", ""},
+        {"plain", "plain"},
+        {"\\\"\\\\\\/\\b\\f\\n\\r\\t", "\"\\/\b\f\n\r\t"},
+        {"\\u0041\\u00e4\\u20AC", "A\xc3\xa4\xe2\x82\xac"},
+        {"a\\ud83d\\ude00z", "a\xf0\x9f\x98\x80z"},
+        {"\\u0001\\u007f\\u0080\\u07ff\\u0800\\uffff", "\x01\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80\xef\xbf\xbf"},
+        {"\xc3\xa4\\n\xf0\x9f\x98\x80", "\xc3\xa4\n\xf0\x9f\x98\x80"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint8_t text[128];
+        int len = snprintf((char *)text, sizeof text, "\"%s\"", cases[i].escaped);
+        struct kp_slice inside = rest_json_inside(kp_slice_of(text, (size_t)len));
+        assert_true(rest_json_valid(kp_slice_of(text, (size_t)len)));
+        size_t meant = rest_json_unescape(inside, text); /* in place */
+        assert_true(kp_slice_equal(kp_slice_of(text, meant), kp_slice_cstr(cases[i].meant)));
+    }
+    uint8_t nul[8];
+    assert_int_equal(rest_json_unescape(KP_SLICE_LIT("\\u0000"), nul), 1);
+    assert_int_equal(nul[0], 0);
+    assert_null(rest_json_inside(KP_SLICE_LIT("[1]")).ptr);
+    assert_null(rest_json_inside((struct kp_slice){NULL, 0}).ptr);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_case_of_the_table_is_judged_as_it_says),
@@ -244,6 +300,8 @@ int main(void) {
         cmocka_unit_test(several_members_are_found_in_any_order),
         cmocka_unit_test(names_are_compared_by_what_their_escapes_mean),
         cmocka_unit_test(a_value_is_json_or_text_or_binary_or_null),
+        cmocka_unit_test(walking_gives_members_and_values_as_they_stand),
+        cmocka_unit_test(an_unescaped_string_is_what_was_meant),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
