@@ -30,6 +30,8 @@ struct st_aws_credentials;
  * of the process. NULL: no memory. */
 struct st_aws_credentials *st_aws_credentials_new(struct st_loop *loop, struct st_http_client *http,
                                                   const char *region);
+/* Wants that wait are forgotten. A request of its own may be under way: the HTTP client must have been closed or freed
+ * before. */
 void st_aws_credentials_free(struct st_aws_credentials *credentials);
 
 struct st_aws_keys_want {
@@ -44,5 +46,23 @@ void st_aws_keys_want(struct st_aws_credentials *credentials, struct st_aws_keys
 void st_aws_keys_refused(struct st_aws_credentials *credentials, uint64_t generation);
 /* Valid keys without waiting, or NULL. */
 const struct st_aws_keys *st_aws_keys_now(struct st_aws_credentials *credentials);
+/* The want is forgotten, its done does not run. Harmless when it is not waiting. */
+void st_aws_keys_forget(struct st_aws_credentials *credentials, struct st_aws_keys_want *want);
+
+#define ST_AWS_REGION_MAX 64
+
+/* AWS_REGION, AWS_DEFAULT_REGION, `region` of the profile: small local files, at once. False and "": none of them. */
+bool st_aws_region_configured(char region[ST_AWS_REGION_MAX]);
+
+/* The region that IMDS names: for instances that are configured nowhere. The caller owns it until done, which runs
+ * once, from the loop. */
+struct st_aws_region_ask {
+    char region[ST_AWS_REGION_MAX]; /* "": none */
+    char reason[160];               /* then: one sentence */
+    void (*done)(struct st_aws_region_ask *ask);
+    void *state; /* this module's, while it is under way */
+    struct st_task task;
+};
+void st_aws_region_ask(struct st_loop *loop, struct st_http_client *http, struct st_aws_region_ask *ask);
 
 #endif

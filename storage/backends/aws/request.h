@@ -12,32 +12,39 @@
 
 #include "storage/backends/aws/credentials.h"
 #include "storage/backends/aws/http.h"
+#include "storage/backends/aws/sigv4.h"
 
 #define ST_AWS_HEADERS_MAX 12
 #define ST_AWS_TARGET_MAX 1536 /* path and query of a request, escaped */
 
-/* What all requests of one process share. */
+/* The budget of inner retries: a try after a throttle costs 5, any other 14; what succeeds gives back. When the budget
+ * is gone, requests are tried once, so that a service in trouble does not see three times the load. */
+#define ST_AWS_RETRY_TOKENS_MAX 500
+
+/* What all requests of one process share. All zero but the first four members to begin with. */
 struct st_aws_client {
     struct st_loop *loop;
     struct st_http_client *http;
     struct st_aws_credentials *credentials;
     char region[64];
     int64_t skew_ms;       /* the services' clock less ours, learned from Date when a signature was refused for it */
-    double retry_tokens;   /* of RETRY_TOKENS_MAX */
+    unsigned retry_spent;  /* of ST_AWS_RETRY_TOKENS_MAX */
 };
 
-/* One service at one endpoint. */
+/* One service at one endpoint. All zero but the first four members to begin with. */
 struct st_aws_service {
     struct st_aws_client *client;
     char name[16];         /* as SigV4 calls it: "s3", "dynamodb" */
     char endpoint[320];    /* "https://host[:port]", without a path */
     bool tls;              /* then bodies of S3 are signed as UNSIGNED-PAYLOAD */
+    struct st_sigv4_key key; /* the signing key of the day; this module's */
 };
 
 enum st_aws_end {
     ST_AWS_ANSWERED, /* an answer that is no retriable error stands: status, code, body */
     ST_AWS_REFUSED,  /* surely without effect: not sent, throttled, no credentials */
-    ST_AWS_UNKNOWN,  /* perhaps with effect, or to come into effect yet */
+    ST_AWS_UNKNOWN,  /* perhaps with effect, or to come into effect yet; status and code are those of the last answer, if
+                      * there was one: a refusal after a try whose outcome is unknown is told like this */
 };
 
 /* The caller owns it, and what it names, until done, which runs once, from the loop. */
@@ -50,7 +57,9 @@ struct st_aws_request {
     struct kp_slice body;
     int64_t timeout_ms;    /* of all tries together */
     int64_t try_ms;        /* of one try */
-    unsigned tries_max;    /* 1: no retry here */
+    int64_t stall_ms;      /* of one try, as in st_http_request; 0: none */
+    unsigned tries_max;    /* 1: no retry here; signing again for clock or keys, at most once each, is no retry */
+    bool read_only;        /* it can have no effect, so its loss is ST_AWS_REFUSED; true of every GET and HEAD */
     uint8_t *into;         /* as in st_http_request */
     size_t into_size, answer_max;
     /* out */
@@ -63,7 +72,8 @@ struct st_aws_request {
     int64_t date_ms;
     unsigned tries;
     void (*done)(struct st_aws_request *request);
-    struct st_aws_try *state; /* this module's, while it is under way */
+    struct st_aws_try *state; /* these two are this module's, while it is under way */
+    struct st_task task;
 };
 
 void st_aws_start(struct st_aws_request *request);
