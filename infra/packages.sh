@@ -1,7 +1,8 @@
 # Sourced by infra/run and infra/test: installs Debian packages that are missing, and says so first.
 # An entry is a package, or package:command when any provider of the command will do.
 build_packages=(ca-certificates gcc:cc libc6-dev cmake:cmake ninja-build:ninja pkg-config:pkg-config
-                libevent-dev libsqlite3-dev zlib1g-dev liblz4-dev libzstd-dev libsnappy-dev)
+                libevent-dev libsqlite3-dev zlib1g-dev liblz4-dev libzstd-dev libsnappy-dev
+                libcurl4-openssl-dev libssl-dev libcjson-dev)
 test_packages=(git:git libcmocka-dev python3:python3 python3-venv curl:curl)
 client_packages=(librdkafka-dev kcat:kcat python3-kafka python3-lz4 python3-snappy python3-zstandard
                  openjdk-17-jdk-headless:javac maven:mvn nodejs:node npm:npm)
