@@ -2,6 +2,13 @@
  * The life of a call: taken from the pool, started, perhaps waiting for the engine, answered, returned. Three rules
  * come together here and nowhere else: done never runs inside rest_handle, every call is answered by its deadline, and
  * memory that an operation of the engine uses is not reused before its callback.
+ *
+ *   started --> busy (an operation of the engine) --> parked (for records) --> busy ... --> answered
+ *                      |                                   |
+ *                      +--> full (for room) <--------------+   only while it streams
+ *
+ * The deadline watches what is busy. A call that is parked or full has nothing under way, so it can be woken, hurried
+ * and answered at any time.
  */
 #include "lambda/exchange.h"
 
@@ -29,6 +36,14 @@ static void unlink_from(struct rest_exchange *exchange) {
     }
 }
 
+static void stop_park(struct rest_exchange *exchange) {
+    if (exchange->parked) {
+        exchange->parked = false;
+        st_wait_stop(exchange->rest->engine, &exchange->waiter);
+        st_timer_stop(exchange->rest->loop, &exchange->wake);
+    }
+}
+
 /* Nothing points at the exchange any more: frees what the handler held and keeps the memory for the next call. */
 static void recycle(struct rest_exchange *exchange) {
     struct rest *rest = exchange->rest;
@@ -37,6 +52,11 @@ static void recycle(struct rest_exchange *exchange) {
         exchange->release = NULL;
     }
     st_timer_stop(rest->loop, &exchange->deadline);
+    stop_park(exchange);
+    exchange->full = false;
+    st_defer_cancel(rest->loop, &exchange->going);
+    rest->waits -= exchange->counted ? 1 : 0;
+    exchange->counted = false;
     unlink_from(exchange);
     if (rest->spare_count == SPARE_MAX) {
         free(exchange);
@@ -67,8 +87,26 @@ static void answer_from_loop(struct st_task *task) {
 
 static void deadline_passed(struct st_timer *timer) {
     struct rest_exchange *exchange = ST_OWNER(timer, struct rest_exchange, deadline);
-    rest_response_error(&exchange->call->response, REST_STORE_AWAY);
-    answer(exchange);
+    rest_exchange_error(exchange, REST_STORE_AWAY);
+}
+
+static void go_on(struct st_task *task) {
+    struct rest_exchange *exchange = ST_OWNER(task, struct rest_exchange, going);
+    if (exchange->parked || exchange->full) {
+        stop_park(exchange);
+        exchange->full = false;
+        exchange->go_on(exchange);
+    }
+}
+
+static void partition_grew(struct st_waiter *waiter) {
+    struct rest_exchange *exchange = ST_OWNER(waiter, struct rest_exchange, waiter);
+    go_on(&exchange->going);
+}
+
+static void time_to_wake(struct st_timer *timer) {
+    struct rest_exchange *exchange = ST_OWNER(timer, struct rest_exchange, wake);
+    go_on(&exchange->going);
 }
 
 static struct rest_exchange *take(struct rest *rest) {
@@ -81,6 +119,8 @@ static struct rest_exchange *take(struct rest *rest) {
         exchange->rest = rest;
         exchange->deadline.fn = deadline_passed;
         exchange->answer.fn = answer_from_loop;
+        exchange->going.fn = go_on;
+        exchange->wake.fn = time_to_wake;
     } else {
         unlink_from(exchange);
         rest->spare_count--;
@@ -120,7 +160,13 @@ bool rest_handle(struct rest *rest, struct rest_call *call) {
     exchange->call = call;
     exchange->busy = false;
     exchange->synced = false;
-    exchange->deadline_ns = st_now_ns(rest->loop) + rest->options.timeout_ms * ST_MS;
+    exchange->hurried = false;
+    exchange->waited = false;
+    exchange->last_words = NULL;
+    call->streaming = false;
+    call->cut = false;
+    exchange->end_ns = call->timeout_ms > 0 ? st_now_ns(rest->loop) + call->timeout_ms * ST_MS : ST_NEVER;
+    rest_exchange_renew(exchange);
     exchange->starting = true;
     const struct rest_route *route = find_route(exchange);
     if (route != NULL) {
@@ -137,6 +183,13 @@ struct kp_slice rest_exchange_topic(const struct rest_exchange *exchange) {
 int64_t rest_exchange_ms_left(const struct rest_exchange *exchange) {
     int64_t left_ns = exchange->deadline_ns - st_now_ns(exchange->rest->loop);
     return left_ns > 0 ? left_ns / ST_MS : 0;
+}
+
+void rest_exchange_renew(struct rest_exchange *exchange) {
+    struct rest *rest = exchange->rest;
+    int64_t deadline_ns = st_now_ns(rest->loop) + rest->options.timeout_ms * ST_MS;
+    exchange->deadline_ns = deadline_ns < exchange->end_ns ? deadline_ns : exchange->end_ns;
+    st_timer_stop(rest->loop, &exchange->deadline);
 }
 
 void rest_exchange_wait(struct rest_exchange *exchange) {
@@ -181,6 +234,106 @@ void rest_exchange_sync(struct rest_exchange *exchange, void (*after)(struct res
     st_sync(exchange->rest->engine, &exchange->sync);
 }
 
+/* ---- waiting for records ---- */
+
+bool rest_exchange_hurried(const struct rest_exchange *exchange) {
+    return exchange->hurried || exchange->rest->draining;
+}
+
+bool rest_exchange_may_wait(struct rest_exchange *exchange) {
+    struct rest *rest = exchange->rest;
+    if (!exchange->counted && rest->waits < rest->options.waits_max) {
+        exchange->counted = true;
+        rest->waits++;
+    }
+    return exchange->counted;
+}
+
+static void tell_waits(struct rest_exchange *exchange) {
+    if (!exchange->waited) {
+        exchange->waited = true;
+        if (exchange->call->waits != NULL) {
+            exchange->call->waits(exchange->call);
+        }
+    }
+}
+
+void rest_exchange_park(struct rest_exchange *exchange, const struct st_topic *topic, int32_t partition,
+                        int64_t delay_ns, void (*go_on_then)(struct rest_exchange *exchange)) {
+    struct rest *rest = exchange->rest;
+    st_timer_stop(rest->loop, &exchange->deadline);
+    exchange->go_on = go_on_then;
+    exchange->parked = true;
+    exchange->waiter = (struct st_waiter){.partition = partition, .fn = partition_grew};
+    if (topic != NULL) {
+        exchange->waiter.topic_id = topic->id;
+        st_wait_start(rest->engine, &exchange->waiter);
+    }
+    st_timer_start(rest->loop, &exchange->wake, delay_ns > 0 ? delay_ns : 0);
+    tell_waits(exchange);
+}
+
+static void hurry(struct rest_exchange *exchange) {
+    exchange->hurried = true;
+    if (exchange->parked || exchange->full) {
+        st_defer(exchange->rest->loop, &exchange->going);
+    }
+}
+
+void rest_call_hurry(struct rest_call *call) {
+    if (call->exchange != NULL) {
+        hurry(call->exchange);
+    }
+}
+
+void rest_drain(struct rest *rest) {
+    rest->draining = true;
+    for (struct rest_exchange *exchange = rest->active; exchange != NULL; exchange = exchange->next) {
+        hurry(exchange);
+    }
+}
+
+/* ---- answers in pieces ---- */
+
+bool rest_exchange_can_stream(const struct rest_exchange *exchange) {
+    return exchange->call->begun != NULL && exchange->call->piece != NULL;
+}
+
+void rest_exchange_begin(struct rest_exchange *exchange) {
+    struct rest_call *call = exchange->call;
+    call->streaming = true;
+    tell_waits(exchange);
+    call->begun(call);
+}
+
+void rest_exchange_piece(struct rest_exchange *exchange, struct kp_chain *piece,
+                         void (*go_on_then)(struct rest_exchange *exchange)) {
+    st_timer_stop(exchange->rest->loop, &exchange->deadline);
+    if (exchange->call->piece(exchange->call, piece)) {
+        go_on_then(exchange);
+    } else {
+        exchange->go_on = go_on_then;
+        exchange->full = true;
+        if (rest_exchange_hurried(exchange)) {
+            st_defer(exchange->rest->loop, &exchange->going);
+        }
+    }
+}
+
+void rest_call_resume(struct rest_call *call) {
+    struct rest_exchange *exchange = call->exchange;
+    if (exchange != NULL && exchange->full) {
+        st_defer(exchange->rest->loop, &exchange->going);
+    }
+}
+
+void rest_exchange_end(struct rest_exchange *exchange, bool cut) {
+    exchange->call->cut = cut;
+    answer(exchange);
+}
+
+/* ---- answers ---- */
+
 void rest_exchange_done(struct rest_exchange *exchange) {
     if (exchange->starting) {
         st_defer(exchange->rest->loop, &exchange->answer);
@@ -189,17 +342,37 @@ void rest_exchange_done(struct rest_exchange *exchange) {
     }
 }
 
+/* An answer that has begun cannot become another: the error is the last that it says. */
+static void answer_error(struct rest_exchange *exchange, struct rest_response *error) {
+    struct rest_call *call = exchange->call;
+    if (!call->streaming) {
+        call->response = *error;
+        rest_exchange_done(exchange);
+        return;
+    }
+    struct kp_chain words;
+    kp_chain_init(&words);
+    exchange->last_words(exchange, &error->body, &words);
+    rest_response_release(error);
+    bool cut = words.failed;
+    call->piece(call, &words);
+    rest_exchange_end(exchange, cut);
+}
+
 void rest_exchange_error(struct rest_exchange *exchange, enum rest_error error) {
-    rest_response_error(&exchange->call->response, error);
-    rest_exchange_done(exchange);
+    struct rest_response response;
+    rest_response_error(&response, error);
+    answer_error(exchange, &response);
 }
 
 void rest_exchange_error_text(struct rest_exchange *exchange, enum rest_error error, const char *text) {
-    rest_response_error_text(&exchange->call->response, error, text);
-    rest_exchange_done(exchange);
+    struct rest_response response;
+    rest_response_error_text(&response, error, text);
+    answer_error(exchange, &response);
 }
 
 void rest_exchange_store_error(struct rest_exchange *exchange, enum st_error error) {
-    rest_response_store_error(&exchange->call->response, error);
-    rest_exchange_done(exchange);
+    struct rest_response response;
+    rest_response_store_error(&response, error);
+    answer_error(exchange, &response);
 }

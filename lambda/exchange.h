@@ -38,11 +38,21 @@ struct rest_exchange {
     bool starting;          /* rest_handle has not returned yet */
     bool busy;              /* an operation is under way */
     bool synced;            /* a sync begun after the request arrived has come back well */
-    int64_t deadline_ns;
+    bool hurried;           /* it shall wait no longer */
+    bool counted;           /* among rest.waits */
+    bool waited;            /* the caller was told */
+    bool parked;            /* the waiter or the timer below is to wake it */
+    bool full;              /* the caller has no room for the next piece */
+    int64_t deadline_ns; /* of what is under way */
+    int64_t end_ns;      /* of the call itself; ST_NEVER: it has no timeout of its own */
     struct st_timer deadline;
     struct st_task answer;
     struct st_sync sync;
     void (*after_sync)(struct rest_exchange *exchange);
+    void (*go_on)(struct rest_exchange *exchange); /* set: it is parked, or full */
+    struct st_task going;
+    struct st_waiter waiter;
+    struct st_timer wake;
     uint8_t topic[ST_TOPIC_NAME_MAX];
     size_t topic_len;
     union {
@@ -50,6 +60,8 @@ struct rest_exchange {
         struct rest_consume consume;
     };
     void (*release)(struct rest_exchange *exchange); /* frees what the handler holds; may be NULL */
+    /* Of a handler that streams: an error's JSON as the stream's last words. */
+    void (*last_words)(struct rest_exchange *exchange, struct kp_chain *json, struct kp_chain *out);
     struct rest_exchange *next, **link;              /* in the list of all, or of the spare ones */
 };
 
@@ -59,6 +71,8 @@ struct rest {
     struct rest_options options;
     struct rest_exchange *active, *spare;
     size_t spare_count;
+    size_t waits; /* calls that wait or stream */
+    bool draining;
 };
 
 /* The handlers of routes.def. */
@@ -69,6 +83,8 @@ struct rest {
 struct kp_slice rest_exchange_topic(const struct rest_exchange *exchange);
 int64_t rest_exchange_ms_left(const struct rest_exchange *exchange);
 
+/* Gives the store its time anew, after a wait or a piece; never more than the call's own timeout leaves. */
+void rest_exchange_renew(struct rest_exchange *exchange);
 /* Before an operation that stores no record and is not bounded in time: the deadline answers in its place. */
 void rest_exchange_wait(struct rest_exchange *exchange);
 /* Before an append, which has a timeout of its own and alone knows whether the record is surely not stored. */
@@ -77,6 +93,28 @@ void rest_exchange_commit(struct rest_exchange *exchange);
 bool rest_exchange_resume(struct rest_exchange *exchange);
 /* Brings the fold to the tail, then calls `after`; answers 503 itself when the store cannot be read. */
 void rest_exchange_sync(struct rest_exchange *exchange, void (*after)(struct rest_exchange *exchange));
+
+/* ---- waiting for records ---- */
+
+/* True, at any time, when waiting must end: its client has gone, or the process ends. */
+bool rest_exchange_hurried(const struct rest_exchange *exchange);
+/* Counts the call among those that wait or stream. False: there are too many of them. */
+bool rest_exchange_may_wait(struct rest_exchange *exchange);
+/* Waits until the partition grows, until delay_ns have passed, or until the call is hurried, then goes on. No topic:
+ * only the time counts. Not before rest_exchange_may_wait; nothing of the engine is under way meanwhile. */
+void rest_exchange_park(struct rest_exchange *exchange, const struct st_topic *topic, int32_t partition,
+                        int64_t delay_ns, void (*go_on)(struct rest_exchange *exchange));
+
+/* ---- answers in pieces ---- */
+
+bool rest_exchange_can_stream(const struct rest_exchange *exchange);
+/* The response is filled but for its body. Not within rest_handle. */
+void rest_exchange_begin(struct rest_exchange *exchange);
+/* Sends one piece, then goes on: now, or when the caller has room again. The chain is left empty. */
+void rest_exchange_piece(struct rest_exchange *exchange, struct kp_chain *piece,
+                         void (*go_on)(struct rest_exchange *exchange));
+/* Ends it. Cut: it is not whole. */
+void rest_exchange_end(struct rest_exchange *exchange, bool cut);
 
 /* Answers: response is filled. done runs now, or from the loop when rest_handle has not returned. */
 void rest_exchange_done(struct rest_exchange *exchange);

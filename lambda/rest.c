@@ -9,6 +9,9 @@ struct rest_options rest_options_default(void) {
         .answer_bytes_max = 4 << 20,
         .inflate_bytes_max = 32 << 20,
         .memory_bytes_max = 512 << 20,
+        .waits_max = 10000,
+        .stream_ms_max = 3600 * 1000,
+        .ping_ms = 15000,
     };
 }
 
@@ -26,6 +29,8 @@ static void free_all(struct st_loop *loop, struct rest_exchange *exchange) {
     while (exchange != NULL) {
         struct rest_exchange *next = exchange->next;
         st_timer_stop(loop, &exchange->deadline);
+        st_timer_stop(loop, &exchange->wake); /* its waiter went with the engine */
+        st_defer_cancel(loop, &exchange->going);
         if (exchange->answer.queued) {
             st_defer_cancel(loop, &exchange->answer);
             rest_response_release(&exchange->call->response); /* nobody will be told of it */

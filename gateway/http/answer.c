@@ -76,9 +76,15 @@ static const char *date_now(struct gw_http *door) {
 void gw_http_answer(struct gw_http *door, const struct gw_http_answer *answer, struct kp_chain *out) {
     struct rest_response *response = answer->response;
     char line[256];
-    int len = snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Length: %zu\r\n", response->status,
-                       reason(response->status), date_now(door), response->body.bytes);
+    int len = snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\nDate: %s\r\n", response->status,
+                       reason(response->status), date_now(door));
     kp_chain_copy(out, line, (size_t)len);
+    if (!answer->streaming) {
+        len = snprintf(line, sizeof line, "Content-Length: %zu\r\n", response->body.bytes);
+        kp_chain_copy(out, line, (size_t)len);
+    } else if (!answer->version_1_0) {
+        kp_chain_copy(out, "Transfer-Encoding: chunked\r\n", 28);
+    }
     if (response->content_type != NULL) {
         len = snprintf(line, sizeof line, "Content-Type: %s\r\n", response->content_type);
         kp_chain_copy(out, line, (size_t)len);
@@ -97,4 +103,18 @@ void gw_http_answer(struct gw_http *door, const struct gw_http_answer *answer, s
     if (!answer->head_only) {
         kp_chain_move(out, &response->body);
     }
+}
+
+void gw_http_chunk(struct kp_chain *data, struct kp_chain *out) {
+    if (data->bytes > 0) {
+        char size[24];
+        int len = snprintf(size, sizeof size, "%zx\r\n", data->bytes);
+        kp_chain_copy(out, size, (size_t)len);
+        kp_chain_move(out, data);
+        kp_chain_copy(out, "\r\n", 2);
+    }
+}
+
+void gw_http_last_chunk(struct kp_chain *out) {
+    kp_chain_copy(out, "0\r\n\r\n", 5);
 }

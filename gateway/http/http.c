@@ -47,6 +47,7 @@ bool gw_http_accept(void *gateway, struct gw_conn *conn) {
 void gw_http_drain(struct gateway *gateway) {
     if (gateway->http != NULL) {
         gw_http_sessions_drain(gateway->http);
+        rest_drain(gateway->http->rest);
     }
 }
 

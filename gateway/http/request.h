@@ -17,6 +17,7 @@
 struct gw_http_request {
     struct rest_call call;
     struct gw_http *door;
+    bool counted; /* among door->calls */
     struct gw_http_session *session; /* NULL: the connection has gone while the call was under way */
     struct gw_http_parser parser;
     uint8_t *input; /* first, or larger memory of its own */

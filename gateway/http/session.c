@@ -4,6 +4,11 @@
  *   IDLE --first byte--> HEAD --> BODY --> CALL (with the handlers) --answer--> IDLE, or HEAD when more is there
  *                          |        |                                     |
  *                          +--bad---+--> error answer --> CLOSING         +--> STALLED while the client does not read
+ *                                                                         +--> STREAM --end--> as after an answer
+ *
+ * An answer in pieces goes out while the state is STREAM, a piece at a time, the next when the client has taken enough of
+ * those before. What waits for records, or streams, leaves its turn to others; when the client sends FIN meanwhile, it
+ * is hurried: a client that has gone costs nothing more, one that has only said its last gets what there is.
  *
  * Pipelined requests wait in the input buffer and then in the socket: only one is with the handlers at a time, which
  * keeps answers in order and bounds what one client can occupy. While there is none, a connection has no buffer.
@@ -12,7 +17,7 @@
  * are answered 408 before their deadline, so that whoever sends a little and stops keeps nobody away for long.
  *
  * Deadlines: IDLE has connections.max.idle.ms; a request that is not there whole with its first bytes has
- * receive.timeout.ms from then on, and is answered 408. CALL has none: the handlers answer in time. What is sent is
+ * receive.timeout.ms from then on, and is answered 408. CALL and STREAM have none: the handlers answer in time. What is sent is
  * watched by the connection (send.timeout.ms).
  */
 #include "gateway/http/session.h"
@@ -27,7 +32,8 @@
 #define INSPECTION_NS ST_SECOND
 enum { LEAST_PACE = 16 * 1024 }; /* bytes between two inspections */
 
-enum session_state { SESSION_IDLE, SESSION_HEAD, SESSION_BODY, SESSION_CALL, SESSION_STALLED, SESSION_CLOSING };
+enum session_state { SESSION_IDLE, SESSION_HEAD, SESSION_BODY, SESSION_CALL, SESSION_STREAM, SESSION_STALLED,
+                     SESSION_CLOSING };
 
 struct gw_http_session {
     struct gw_http *door;
@@ -114,6 +120,14 @@ static void next_request(struct gw_http_session *session) {
     }
 }
 
+static void answer_over(struct gw_http_session *session, bool keep_alive) {
+    if (keep_alive) {
+        next_request(session);
+    } else {
+        close_after(session);
+    }
+}
+
 static void answer_request(struct gw_http_session *session, struct rest_response *response) {
     const struct gw_http_request *request = session->request;
     const struct gw_http_head *head = &request->parser.head;
@@ -124,11 +138,40 @@ static void answer_request(struct gw_http_session *session, struct rest_response
         .keep_alive = head->keep_alive && !session->door->gateway->draining,
     };
     send_response(session, &answer);
-    if (answer.keep_alive) {
-        next_request(session);
-    } else {
-        close_after(session);
+    answer_over(session, answer.keep_alive);
+}
+
+static bool keeps_alive_after_stream(const struct gw_http_session *session) {
+    const struct gw_http_head *head = &session->request->parser.head;
+    return head->keep_alive && !head->version_1_0;
+}
+
+static void begin_stream(struct gw_http_session *session, struct rest_response *response) {
+    const struct gw_http_answer answer = {
+        .response = response,
+        .version_1_0 = session->request->parser.head.version_1_0,
+        .keep_alive = keeps_alive_after_stream(session),
+        .streaming = true,
+    };
+    session->state = SESSION_STREAM;
+    send_response(session, &answer);
+}
+
+static void end_stream(struct gw_http_session *session, bool cut) {
+    bool keep_alive = keeps_alive_after_stream(session);
+    if (cut) { /* the client sees that the body has no end */
+        session->state = SESSION_CLOSING;
+        drop_request(session);
+        gw_conn_close(session->conn);
+        return;
     }
+    if (!session->request->parser.head.version_1_0) {
+        struct kp_chain out;
+        kp_chain_init(&out);
+        gw_http_last_chunk(&out);
+        gw_conn_send(session->conn, &out);
+    }
+    answer_over(session, keep_alive && !session->door->gateway->draining);
 }
 
 /* ---- whose turn it is ---- */
@@ -160,8 +203,14 @@ static void leave_line(struct gw_http_session *session) {
     session->waiting_link = NULL;
 }
 
-static void call_over(struct gw_http *door) {
+/* Leaves its turn to others. */
+static void call_over(struct gw_http_request *request) {
+    struct gw_http *door = request->door;
     struct gw_http_session *next = door->waiting;
+    if (!request->counted) {
+        return;
+    }
+    request->counted = false;
     door->calls--;
     if (next != NULL) {
         leave_line(next);
@@ -174,14 +223,53 @@ static void call_over(struct gw_http *door) {
 static void call_done(struct rest_call *call) {
     struct gw_http_request *request = ST_OWNER(call, struct gw_http_request, call);
     struct gw_http_session *session = request->session;
-    call_over(request->door);
+    call_over(request);
     if (session == NULL) {
         rest_response_release(&call->response);
         gw_http_request_free(request);
         return;
     }
-    answer_request(session, &call->response);
+    gw_conn_watch_end(session->conn, false);
+    if (call->streaming) {
+        end_stream(session, call->cut);
+    } else {
+        answer_request(session, &call->response);
+    }
     run(session);
+}
+
+static void call_waits(struct rest_call *call) {
+    struct gw_http_request *request = ST_OWNER(call, struct gw_http_request, call);
+    call_over(request);
+    if (request->session != NULL) {
+        gw_conn_watch_end(request->session->conn, true);
+    }
+}
+
+static void call_begun(struct rest_call *call) {
+    struct gw_http_request *request = ST_OWNER(call, struct gw_http_request, call);
+    if (request->session != NULL) {
+        begin_stream(request->session, &call->response);
+    }
+}
+
+static bool call_piece(struct rest_call *call, struct kp_chain *piece) {
+    struct gw_http_request *request = ST_OWNER(call, struct gw_http_request, call);
+    if (request->session == NULL) {
+        kp_chain_release(piece);
+        kp_chain_init(piece);
+        return true;
+    }
+    struct gw_conn *conn = request->session->conn;
+    struct kp_chain out;
+    kp_chain_init(&out);
+    if (request->parser.head.version_1_0) {
+        kp_chain_move(&out, piece);
+    } else {
+        gw_http_chunk(piece, &out);
+    }
+    gw_conn_send(conn, &out);
+    return gw_conn_backlog(conn) < GW_CONN_LOW_WATER;
 }
 
 /* The one route that is the gateway's own. */
@@ -226,13 +314,20 @@ static void begin_call(struct gw_http_session *session) {
     }
     session->state = SESSION_CALL;
     session->door->calls++;
+    request->counted = true;
     gw_conn_deadline(session->conn, ST_NEVER);
     request->session = session;
     request->call.order = session->conn->id;
+    request->call.timeout_ms = 0;
     request->call.done = call_done;
+    request->call.waits = call_waits;
+    request->call.begun = is_head(request) ? NULL : call_begun;
+    request->call.piece = call_piece;
+    request->call.streaming = request->call.cut = false;
+    request->call.exchange = NULL;
     if (!session->door->handle(session->door->rest, &request->call)) {
         struct rest_response response;
-        call_over(session->door);
+        call_over(request);
         rest_response_error(&response, REST_OVERLOADED);
         answer_request(session, &response);
     }
@@ -329,6 +424,10 @@ static void received(struct gw_conn *conn, size_t n) {
 
 static void drained(struct gw_conn *conn) {
     struct gw_http_session *session = conn->owner;
+    if (session->state == SESSION_STREAM) {
+        rest_call_resume(&session->request->call);
+        return;
+    }
     if (session->state != SESSION_STALLED) {
         return;
     }
@@ -347,6 +446,13 @@ static bool ended(struct gw_conn *conn) {
     return false;
 }
 
+static void quiet(struct gw_conn *conn) {
+    struct gw_http_session *session = conn->owner;
+    if (session->state == SESSION_CALL || session->state == SESSION_STREAM) {
+        rest_call_hurry(&session->request->call);
+    }
+}
+
 static void late(struct gw_conn *conn) {
     struct gw_http_session *session = conn->owner;
     if (session->state == SESSION_HEAD || session->state == SESSION_BODY) {
@@ -357,8 +463,9 @@ static void late(struct gw_conn *conn) {
 static void closed(struct gw_conn *conn, const char *why) {
     (void)why;
     struct gw_http_session *session = conn->owner;
-    if (session->state == SESSION_CALL) {
+    if (session->state == SESSION_CALL || session->state == SESSION_STREAM) {
         session->request->session = NULL; /* call_done frees it */
+        rest_call_hurry(&session->request->call);
     } else {
         drop_request(session);
     }
@@ -375,6 +482,7 @@ static const struct gw_conn_ops ops = {
     .received = received,
     .drained = drained,
     .ended = ended,
+    .quiet = quiet,
     .late = late,
     .closed = closed,
 };

@@ -48,6 +48,7 @@ struct gw_conn_io {
     int fd;
     enum conn_state state;
     bool paused;      /* the owner wants nothing now */
+    bool watches_end; /* ... but would know of the peer's end */
     bool ended;       /* the peer sends no more */
     bool write_armed; /* the kernel refused bytes; waiting for EPOLLOUT */
     bool high;        /* output reached GW_CONN_LOW_WATER; `drained` is owed */
@@ -277,6 +278,27 @@ static void linger(struct gw_conn_io *io) {
     }
 }
 
+/* The owner wants nothing. True: the socket shows nothing either, and will say so when that changes. */
+static bool nothing_to_see(struct gw_conn_io *io) {
+    uint8_t byte;
+    ssize_t n = io->watches_end ? recv(io->fd, &byte, sizeof byte, MSG_PEEK) : 1;
+    if (n > 0) {
+        return false;
+    }
+    if (n < 0) {
+        bool later = errno == EAGAIN || errno == EINTR;
+        if (!later) {
+            close_because(io, "error");
+        }
+        return later;
+    }
+    io->watches_end = false;
+    if (io->conn.ops->quiet != NULL) {
+        io->conn.ops->quiet(&io->conn);
+    }
+    return false;
+}
+
 static void readable(evutil_socket_t fd, short what, void *arg) {
     (void)fd;
     (void)what;
@@ -293,8 +315,10 @@ static void readable(evutil_socket_t fd, short what, void *arg) {
             return;
         }
         if (wanted == 0) {
-            io->paused = true;
-            event_del(&io->read_event);
+            if (!nothing_to_see(io) && io->state == CONN_OPEN) {
+                io->paused = true;
+                event_del(&io->read_event);
+            }
             return;
         }
         size_t size = wanted < budget ? wanted : budget;
@@ -399,6 +423,13 @@ void gw_conn_resume(struct gw_conn *conn) {
     if (io->state == CONN_OPEN && io->paused && !io->ended) {
         io->paused = false;
         event_add(&io->read_event, NULL);
+    }
+}
+
+void gw_conn_watch_end(struct gw_conn *conn, bool watch) {
+    conn->io->watches_end = watch;
+    if (watch) {
+        gw_conn_resume(conn);
     }
 }
 

@@ -25,6 +25,9 @@ struct gw_conn_ops {
      * gw_conn_finish or gw_conn_close; `received` is not called any more. NULL or false: closed as soon as what is
      * queued has been sent ("peer"). */
     bool (*ended)(struct gw_conn *conn);
+    /* After gw_conn_watch_end, while `want` says 0: the peer will send nothing more. It may still read; `ended` comes
+     * too, when `want` wants again. Once. May be NULL. */
+    void (*quiet)(struct gw_conn *conn);
     /* The deadline has passed. The owner may say so to the peer and gw_conn_finish, or set another; NULL, or doing
      * neither: closed ("deadline"). */
     void (*late)(struct gw_conn *conn);
@@ -59,6 +62,9 @@ void gw_conn_send(struct gw_conn *conn, struct kp_chain *chain);
 size_t gw_conn_backlog(const struct gw_conn *conn);
 /* `want` has something to say again. */
 void gw_conn_resume(struct gw_conn *conn);
+/* Looks for the peer's end also while `want` says 0, for an owner that has nothing to read but would stop its work. It
+ * cannot be seen behind bytes that wait to be read. */
+void gw_conn_watch_end(struct gw_conn *conn, bool watch);
 /* Closes when delay_ns have passed, unless set again; ST_NEVER: no deadline. */
 void gw_conn_deadline(struct gw_conn *conn, int64_t delay_ns);
 /* Closes soon (closed runs from the loop), dropping what is queued... */

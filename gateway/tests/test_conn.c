@@ -24,7 +24,7 @@ struct owner {
     int peer; /* the other end, non-blocking */
     uint8_t input[64 * 1024];
     size_t used, wanted; /* wanted: what `want` says; 0: pause */
-    unsigned received_calls, drained_calls, ended_calls, late_calls, closed_calls, gone_calls;
+    unsigned received_calls, drained_calls, ended_calls, quiet_calls, late_calls, closed_calls, gone_calls;
     size_t largest;
     bool keep_after_end, finish_when_late, finish_on_input, close_on_input;
     char why[16];
@@ -83,7 +83,11 @@ static void gone(void *arg) {
     ((struct owner *)arg)->gone_calls++;
 }
 
-static const struct gw_conn_ops ops = {want, received, drained, ended, late, closed};
+static void quiet(struct gw_conn *conn) {
+    ((struct owner *)conn->owner)->quiet_calls++;
+}
+
+static const struct gw_conn_ops ops = {want, received, drained, ended, quiet, late, closed};
 
 static int setup(void **state) {
     struct owner *owner = calloc(1, sizeof *owner);
@@ -295,6 +299,40 @@ static void a_peer_that_only_stops_sending_still_gets_its_answer(void **state) {
     assert_int_equal(peer_reads(owner), 6);
 }
 
+static void a_paused_owner_may_be_told_of_the_end(void **state) {
+    struct owner *owner = *state;
+    owner->wanted = 0;
+    owner->keep_after_end = true;
+    run_ms(owner, 5);
+    gw_conn_watch_end(owner->conn, true);
+    run_ms(owner, 5);
+    assert_int_equal(owner->quiet_calls, 0);
+    assert_int_equal(shutdown(owner->peer, SHUT_WR), 0);
+    run_ms(owner, 20);
+    assert_int_equal(owner->quiet_calls, 1);
+    assert_int_equal(owner->ended_calls + owner->closed_calls, 0);
+    owner->wanted = SIZE_MAX;
+    gw_conn_resume(owner->conn);
+    run_ms(owner, 20);
+    assert_int_equal(owner->quiet_calls, 1);
+    assert_int_equal(owner->ended_calls, 1);
+}
+
+static void bytes_that_wait_hide_the_end_and_cost_nothing(void **state) {
+    struct owner *owner = *state;
+    owner->wanted = 0;
+    gw_conn_watch_end(owner->conn, true);
+    assert_int_equal(write(owner->peer, "x", 1), 1);
+    assert_int_equal(shutdown(owner->peer, SHUT_WR), 0);
+    run_ms(owner, 20);
+    assert_int_equal(owner->quiet_calls + owner->received_calls, 0);
+    owner->wanted = SIZE_MAX;
+    gw_conn_resume(owner->conn);
+    run_ms(owner, 20);
+    assert_int_equal(owner->received_calls, 1);
+    assert_int_equal(owner->ended_calls, 1);
+}
+
 static void what_is_queued_is_sent_when_the_peer_stops_sending(void **state) {
     struct owner *owner = *state;
     send_zeros(owner, 1024 * 1024);
@@ -415,6 +453,8 @@ int main(void) {
         CASE(close_drops_what_is_queued),
         CASE(a_peer_that_goes_closes_the_connection),
         CASE(a_peer_that_only_stops_sending_still_gets_its_answer),
+        CASE(a_paused_owner_may_be_told_of_the_end),
+        CASE(bytes_that_wait_hide_the_end_and_cost_nothing),
         CASE(what_is_queued_is_sent_when_the_peer_stops_sending),
         CASE(a_deadline_closes_and_a_later_one_replaces_it),
         CASE(no_deadline_is_one_too),

@@ -51,7 +51,8 @@ static void door_done(struct rest_call *call) {
 
 /* Hands the request over; it must not be answered before the loop runs. */
 static void door_begin(struct door *door, const char *method, const char *target, struct kp_slice body) {
-    memset(&door->call, 0xa5, sizeof door->call); /* what the caller need not set is not looked at */
+    memset(&door->call, 0, sizeof door->call);
+    memset(&door->call.response, 0xa5, sizeof door->call.response); /* what the caller need not set is not looked at */
     door->call.request = (struct rest_request){.method = kp_slice_cstr(method), .body = {NULL, body}};
     assert_true(rest_target_split(kp_slice_cstr(target), &door->call.request.path, &door->call.request.query));
     door->call.order = 7;

@@ -46,6 +46,10 @@ struct st_engine {
     struct st_append *append;
     struct st_topic_create *create;
     struct st_read *read;
+    struct st_topic_delete *delete;
+    struct st_find_time *find;
+    struct st_waiter *waiters;
+    size_t waiter_count;
 };
 
 static struct fake_topic *fake_find(struct st_engine *fake, const struct kp_uuid *id) {
@@ -176,15 +180,47 @@ static void fake_finish_read(struct st_engine *fake, struct st_read *read) {
     read->done(read);
 }
 
+static void fake_finish_delete(struct st_engine *fake, struct st_topic_delete *delete) {
+    struct fake_topic *topic = fake_find(fake, &delete->id);
+    delete->error = topic == NULL ? ST_NO_TOPIC_ID : ST_OK;
+    if (topic != NULL) {
+        topic->deleted = true;
+    }
+    delete->done(delete);
+}
+
+/* Every record here is as old as its offset. */
+static void fake_finish_find(struct st_engine *fake, struct st_find_time *find) {
+    struct fake_topic *topic = fake_find(fake, &find->topic_id);
+    bool there = topic != NULL && find->timestamp_ms < topic->end;
+    find->error = topic == NULL ? ST_NO_TOPIC_ID : fake->read_error;
+    find->offset = !there ? -1 : find->timestamp_ms > topic->log_start ? find->timestamp_ms : topic->log_start;
+    find->timestamp_ms = find->offset;
+    find->done(find);
+}
+
+/* Records have come, or a topic has gone. */
+static inline void fake_wake(struct st_engine *fake) {
+    while (fake->waiters != NULL) {
+        struct st_waiter *waiter = fake->waiters;
+        st_wait_stop(fake, waiter);
+        waiter->fn(waiter);
+    }
+}
+
 static void fake_finish(struct st_task *task) {
     struct st_engine *fake = ST_OWNER(task, struct st_engine, task);
     struct st_sync *sync = fake->sync;
     struct st_append *append = fake->append;
     struct st_topic_create *create = fake->create;
     struct st_read *read = fake->read;
+    struct st_topic_delete *delete = fake->delete;
+    struct st_find_time *find = fake->find;
     if (fake->stuck) {
         return;
     }
+    fake->delete = NULL;
+    fake->find = NULL;
     fake->sync = NULL;
     fake->append = NULL;
     fake->create = NULL;
@@ -200,6 +236,12 @@ static void fake_finish(struct st_task *task) {
     }
     if (read != NULL) {
         fake_finish_read(fake, read);
+    }
+    if (delete != NULL) {
+        fake_finish_delete(fake, delete);
+    }
+    if (find != NULL) {
+        fake_finish_find(fake, find);
     }
 }
 
@@ -237,6 +279,55 @@ void st_read(struct st_engine *engine, struct st_read *op) {
     engine->reads++;
     engine->read = op;
     st_defer(engine->loop, &engine->task);
+}
+
+void st_topic_delete(struct st_engine *engine, struct st_topic_delete *op) {
+    engine->delete = op;
+    st_defer(engine->loop, &engine->task);
+}
+
+void st_find_time(struct st_engine *engine, struct st_find_time *op) {
+    engine->find = op;
+    st_defer(engine->loop, &engine->task);
+}
+
+void st_wait_start(struct st_engine *engine, struct st_waiter *waiter) {
+    waiter->next = engine->waiters;
+    waiter->link = &engine->waiters;
+    if (waiter->next != NULL) {
+        waiter->next->link = &waiter->next;
+    }
+    engine->waiters = waiter;
+    engine->waiter_count++;
+}
+
+void st_wait_stop(struct st_engine *engine, struct st_waiter *waiter) {
+    if (waiter->link != NULL) {
+        *waiter->link = waiter->next;
+        if (waiter->next != NULL) {
+            waiter->next->link = waiter->link;
+        }
+        waiter->link = NULL;
+        engine->waiter_count--;
+    }
+}
+
+const struct st_topic *st_topic_after(struct st_engine *engine, struct kp_slice name) {
+    const struct st_topic *next = NULL;
+    for (size_t i = 0; i < engine->topic_count; i++) {
+        const struct st_topic *topic = &engine->topics[i].topic;
+        bool seen = !engine->topics[i].hidden && !engine->topics[i].deleted;
+        if (seen && (name.ptr == NULL || kp_slice_compare(topic->name, name) > 0) &&
+            (next == NULL || kp_slice_compare(topic->name, next->name) < 0)) {
+            next = topic;
+        }
+    }
+    return next;
+}
+
+const struct st_topic *st_topic_by_id(struct st_engine *engine, const struct kp_uuid *id) {
+    const struct fake_topic *topic = fake_find(engine, id);
+    return topic == NULL ? NULL : &topic->topic;
 }
 
 const struct st_topic *st_topic_by_name(struct st_engine *engine, struct kp_slice name) {
