@@ -3,7 +3,7 @@
  * never asks the operating system for any of these, so that the simulator owns them.
  *
  * loop.c holds the timers and the queue of deferred calls; a driver supplies clocks, randomness and the waiting:
- * loop_libevent.c for real programs, the simulator for its virtual processes.
+ * loop_libevent.c for the gateway, loop_poll.c for the Lambda, the simulator for its virtual processes.
  */
 #ifndef ST_LOOP_H
 #define ST_LOOP_H
@@ -15,6 +15,7 @@
 #define ST_NEVER INT64_MAX
 
 struct st_loop;
+struct st_watch;
 
 /* What a driver supplies. `self` is the driver's own. */
 struct st_env {
@@ -24,6 +25,9 @@ struct st_env {
     /* The loop now wants to run at this time at the latest (ST_NEVER: only when something happens). May be NULL for
      * a driver that asks st_loop_due itself. */
     void (*wake_at)(void *self, int64_t mono_ns);
+    /* The descriptor watch->fd is wanted for these events from now on (watch.h); 0: no more. watch->events are those
+     * wanted till now. False: no memory. NULL for a driver without descriptors. */
+    bool (*watch)(void *self, struct st_watch *watch, unsigned events);
     void *self;
 };
 

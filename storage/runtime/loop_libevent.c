@@ -10,70 +10,20 @@
  */
 #include "storage/runtime/loop_libevent.h"
 
-#include <errno.h>
 #include <event2/event.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
-#include <time.h>
 
-#define RANDOM_BUFFER 512
+#include "storage/runtime/system.h"
+#include "storage/runtime/watch.h"
 
 struct driver {
+    struct st_system system; /* first: see system.h */
     struct st_loop *loop;
     struct event_base *base;
     struct event *soon, *timer;
     int64_t armed_ns; /* what `timer` waits for; ST_NEVER when it is off */
     bool running;     /* inside st_loop_run_due, or about to be (soon is active) */
-    size_t random_left;
-    uint8_t random[RANDOM_BUFFER];
 };
-
-static int64_t clock_ns(clockid_t id) {
-    struct timespec ts;
-    clock_gettime(id, &ts);
-    return (int64_t)ts.tv_sec * ST_SECOND + ts.tv_nsec;
-}
-
-static int64_t now_mono_ns(void *self) {
-    (void)self;
-    return clock_ns(CLOCK_MONOTONIC);
-}
-
-static int64_t now_wall_ms(void *self) {
-    (void)self;
-    return clock_ns(CLOCK_REALTIME) / ST_MS;
-}
-
-static void must_random(uint8_t *bytes, size_t len) {
-    while (len > 0) {
-        ssize_t n = getrandom(bytes, len, 0);
-        if (n < 0 && errno != EINTR) {
-            perror("getrandom");
-            abort(); /* ids that repeat would lose data */
-        }
-        if (n > 0) {
-            bytes += n;
-            len -= (size_t)n;
-        }
-    }
-}
-
-static void random_bytes(void *self, void *bytes, size_t len) {
-    struct driver *driver = self;
-    if (len > RANDOM_BUFFER) {
-        must_random(bytes, len);
-        return;
-    }
-    if (driver->random_left < len) {
-        must_random(driver->random, RANDOM_BUFFER);
-        driver->random_left = RANDOM_BUFFER;
-    }
-    driver->random_left -= len;
-    memcpy(bytes, driver->random + driver->random_left, len);
-    memset(driver->random + driver->random_left, 0, len);
-}
 
 static void arm_timer(struct driver *driver, int64_t due_ns) {
     if (due_ns == driver->armed_ns) {
@@ -84,7 +34,7 @@ static void arm_timer(struct driver *driver, int64_t due_ns) {
         event_del(driver->timer);
         return;
     }
-    int64_t wait = due_ns == 0 ? 0 : due_ns - clock_ns(CLOCK_MONOTONIC);
+    int64_t wait = due_ns == 0 ? 0 : due_ns - st_system_mono_ns(NULL);
     struct timeval tv = {0, 0};
     if (wait > 0) {
         wait = (wait + 999) / 1000;
@@ -124,6 +74,42 @@ static void timer_cb(evutil_socket_t fd, short what, void *arg) {
     run(driver);
 }
 
+static void descriptor_cb(evutil_socket_t fd, short what, void *arg) {
+    struct st_watch *watch = arg;
+    (void)fd;
+    watch->ready(watch, ((what & EV_READ) != 0 ? ST_WATCH_READ : 0) | ((what & EV_WRITE) != 0 ? ST_WATCH_WRITE : 0));
+}
+
+/* The event is kept while the watch lives on with other wishes, as those of a socket change with every request. */
+static bool watch_descriptor(void *self, struct st_watch *watch, unsigned events) {
+    struct driver *driver = self;
+    struct event *event = watch->driver;
+    if (events == 0) {
+        event_free(event);
+        watch->driver = NULL;
+        return true;
+    }
+    const short what = (short)(EV_PERSIST | ((events & ST_WATCH_READ) != 0 ? EV_READ : 0) |
+                               ((events & ST_WATCH_WRITE) != 0 ? EV_WRITE : 0));
+    if (event == NULL) {
+        event = event_new(driver->base, watch->fd, what, descriptor_cb, watch);
+        if (event == NULL) {
+            return false;
+        }
+    } else {
+        event_del(event);
+        event_assign(event, driver->base, watch->fd, what, descriptor_cb, watch);
+    }
+    if (event_add(event, NULL) != 0) {
+        event_free(event);
+        watch->driver = NULL;
+        watch->events = 0;
+        return false;
+    }
+    watch->driver = event;
+    return true;
+}
+
 static void driver_free(struct driver *driver) {
     if (driver->soon != NULL) {
         event_free(driver->soon);
@@ -143,10 +129,11 @@ struct st_loop *st_loop_libevent_new(struct event_base *base) {
     driver->armed_ns = ST_NEVER;
     driver->soon = event_new(base, -1, 0, soon_cb, driver);
     driver->timer = event_new(base, -1, 0, timer_cb, driver);
-    const struct st_env env = {.now_mono_ns = now_mono_ns,
-                               .now_wall_ms = now_wall_ms,
-                               .random = random_bytes,
+    const struct st_env env = {.now_mono_ns = st_system_mono_ns,
+                               .now_wall_ms = st_system_wall_ms,
+                               .random = st_system_random,
                                .wake_at = wake_at,
+                               .watch = watch_descriptor,
                                .self = driver};
     if (driver->soon != NULL && driver->timer != NULL) {
         driver->loop = st_loop_new(&env);
@@ -175,45 +162,4 @@ void st_loop_libevent_free(struct st_loop *loop) {
 struct event_base *st_loop_base(struct st_loop *loop) {
     struct driver *driver = driver_of(loop);
     return driver != NULL ? driver->base : NULL;
-}
-
-/* ---- descriptors ---- */
-
-struct st_fd_watch {
-    struct event *event;
-    void (*readable)(void *arg);
-    void *arg;
-};
-
-static void readable_cb(evutil_socket_t fd, short what, void *arg) {
-    struct st_fd_watch *watch = arg;
-    (void)fd;
-    (void)what;
-    watch->readable(watch->arg);
-}
-
-struct st_fd_watch *st_fd_watch_start(struct st_loop *loop, int fd, void (*readable)(void *arg), void *arg) {
-    struct driver *driver = driver_of(loop);
-    struct st_fd_watch *watch = driver != NULL ? calloc(1, sizeof *watch) : NULL;
-    if (watch == NULL) {
-        return NULL;
-    }
-    watch->readable = readable;
-    watch->arg = arg;
-    watch->event = event_new(driver->base, fd, EV_READ | EV_PERSIST, readable_cb, watch);
-    if (watch->event == NULL || event_add(watch->event, NULL) != 0) {
-        st_fd_watch_stop(watch);
-        return NULL;
-    }
-    return watch;
-}
-
-void st_fd_watch_stop(struct st_fd_watch *watch) {
-    if (watch == NULL) {
-        return;
-    }
-    if (watch->event != NULL) {
-        event_free(watch->event);
-    }
-    free(watch);
 }

@@ -13,7 +13,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "storage/runtime/loop_libevent.h"
+#include "storage/runtime/watch.h"
 
 #define NAME_MAX_BYTES 16 /* of a thread, with the NUL */
 
@@ -27,7 +27,8 @@ struct st_workers {
     struct job_list queue, done; /* both under the mutex */
     bool closing;                /* under the mutex */
     int wake_fd;
-    struct st_fd_watch *wake;
+    struct st_watch wake;
+    struct st_loop *loop;
     char name[NAME_MAX_BYTES];
     unsigned thread_count;
     pthread_t threads[];
@@ -101,8 +102,9 @@ static void drain(struct st_workers *workers) {
     }
 }
 
-static void woken(void *arg) {
-    struct st_workers *workers = arg;
+static void woken(struct st_watch *watch, unsigned events) {
+    struct st_workers *workers = ST_OWNER(watch, struct st_workers, wake);
+    (void)events;
     uint64_t count;
     if (read(workers->wake_fd, &count, sizeof count) == (ssize_t)sizeof count) {
         drain(workers);
@@ -120,7 +122,7 @@ static void stop_threads(struct st_workers *workers) {
 }
 
 static void release(struct st_workers *workers) {
-    st_fd_watch_stop(workers->wake);
+    st_watch_stop(workers->loop, &workers->wake);
     if (workers->wake_fd >= 0) {
         close(workers->wake_fd);
     }
@@ -153,10 +155,9 @@ struct st_workers *st_workers_new(struct st_loop *loop, const char *name, unsign
     list_init(&workers->done);
     snprintf(workers->name, sizeof workers->name, "%s", name);
     workers->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (workers->wake_fd >= 0) {
-        workers->wake = st_fd_watch_start(loop, workers->wake_fd, woken, workers);
-    }
-    if (workers->wake == NULL) {
+    workers->wake.ready = woken;
+    workers->loop = loop;
+    if (workers->wake_fd < 0 || !st_watch_start(loop, &workers->wake, workers->wake_fd, ST_WATCH_READ)) {
         release(workers);
         return NULL;
     }

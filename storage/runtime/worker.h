@@ -15,8 +15,8 @@ struct st_job {
 
 struct st_workers;
 
-/* `threads` threads serving one queue in order. Needs a loop made by loop_libevent. The first 15 bytes of `name` show
- * in ps. NULL when the system gives no memory, thread or file descriptor, or the loop is of another kind. */
+/* `threads` threads serving one queue in order. Needs a loop that watches descriptors (watch.h). The first 15 bytes of
+ * `name` show in ps. NULL when the system gives no memory, thread or file descriptor, or the loop watches none. */
 struct st_workers *st_workers_new(struct st_loop *loop, const char *name, unsigned threads);
 void st_workers_submit(struct st_workers *workers, struct st_job *job);
 /* Finishes the jobs queued, then joins the threads; done functions that have not run yet run before it returns, and so

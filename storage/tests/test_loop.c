@@ -52,7 +52,7 @@ static void wake_at(void *self, int64_t due) {
 
 static int set_up(void **state) {
     struct bench *bench = calloc(1, sizeof *bench);
-    const struct st_env env = {now_mono, now_wall, random_fill, wake_at, bench};
+    const struct st_env env = {now_mono, now_wall, random_fill, wake_at, NULL, bench};
     bench->loop = st_loop_new(&env);
     bench->woken_at = ST_NEVER;
     *state = bench;
@@ -244,7 +244,7 @@ static void the_driver_is_told_only_of_earlier_wishes_and_once_after_each_run(vo
 
 static void a_freed_loop_leaves_its_timers_and_tasks_stopped(void **state) {
     struct bench *bench = *state;
-    const struct st_env env = {now_mono, now_wall, random_fill, NULL, bench};
+    const struct st_env env = {now_mono, now_wall, random_fill, NULL, NULL, bench};
     struct st_loop *loop = st_loop_new(&env);
     struct named_timer a = timer_of(bench, 'a');
     struct named_task t = task_of(bench, 't');

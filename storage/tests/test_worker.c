@@ -120,7 +120,7 @@ static void no_random(void *self, void *bytes, size_t len) {
 
 static void a_loop_of_another_driver_gets_no_workers(void **state) {
     (void)state;
-    const struct st_env env = {no_clock, no_clock, no_random, NULL, NULL};
+    const struct st_env env = {.now_mono_ns = no_clock, .now_wall_ms = no_clock, .random = no_random};
     struct st_loop *loop = st_loop_new(&env);
     assert_null(st_loop_base(loop));
     assert_null(st_workers_new(loop, "none", 1));

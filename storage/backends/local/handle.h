@@ -18,7 +18,7 @@
 #include "storage/backends/local/db.h"
 #include "storage/backends/local/ends.h"
 #include "storage/backends/local/extent.h"
-#include "storage/backends/local/watch.h"
+#include "storage/backends/local/bells.h"
 #include "storage/backends/local/writer.h"
 #include "storage/runtime/worker.h"
 
@@ -38,7 +38,7 @@ struct st_local {
     struct st_task answer;
     bool copying;               /* the WAL is being copied; loop thread */
     struct st_workers *committer, *reader, *uploads, *downloads, *copier, *background;
-    struct st_watch *watch;
+    struct st_bells *bells;
     size_t under_way;           /* calls that have not finished; loop thread */
     bool closing;
     struct st_task teardown;

@@ -87,7 +87,7 @@ static void release(struct st_local *local) {
     st_workers_free(local->downloads);
     st_workers_free(local->copier);
     st_workers_free(local->background);
-    st_watch_free(local->watch);
+    st_bells_free(local->bells);
     st_db_close(&local->read_db);
     st_db_close(&local->copy_db);
     st_db_close(&local->commit_db);
@@ -270,8 +270,8 @@ struct st_store *st_store_local_open_with(struct st_loop *loop, const char *dire
         release(local);
         return NULL;
     }
-    local->watch = st_watch_new(loop, directory, local->writer.id, heard, local);
-    if (local->watch == NULL) {
+    local->bells = st_bells_new(loop, directory, local->writer.id, heard, local);
+    if (local->bells == NULL) {
         local->store.profile.poll_most_ns = UNTOLD_POLL_NS;
     }
     st_local_journal_start(local);

@@ -5,7 +5,7 @@
  *          gone
  *   debt   it stays behind as a reminder that the process may have left preallocated room, empty extents and
  *          temporary files; the next process that opens the store sweeps these and then removes it
- *   bell   reading its one byte after a commit tells all who watch the directory (watch.h)
+ *   bell   reading its one byte after a commit tells all who watch the directory (bells.h)
  *
  * The file holds one newline.
  */

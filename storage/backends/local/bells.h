@@ -6,17 +6,17 @@
  * Each other process's file has a watch of its own, and the directory one for files that are new: a watch for all reads
  * in the directory would have every commit of ours wake our own loop. That one is what is left when watches run out.
  */
-#ifndef ST_LOCAL_WATCH_H
-#define ST_LOCAL_WATCH_H
+#ifndef ST_LOCAL_BELLS_H
+#define ST_LOCAL_BELLS_H
 
 #include "storage/runtime/loop.h"
 
-struct st_watch;
+struct st_bells;
 
 /* Calls `heard` on the loop thread when a process other than `own` has perhaps committed. NULL: the kernel has no more
  * watches to give, and only looking helps. */
-struct st_watch *st_watch_new(struct st_loop *loop, const char *directory, uint64_t own, void (*heard)(void *arg),
+struct st_bells *st_bells_new(struct st_loop *loop, const char *directory, uint64_t own, void (*heard)(void *arg),
                               void *arg);
-void st_watch_free(struct st_watch *watch);
+void st_bells_free(struct st_bells *bells);
 
 #endif
