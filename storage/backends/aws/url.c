@@ -48,7 +48,8 @@ static bool is_endpoint(const char *text) {
     if (host == NULL || strlen(text) >= ST_AWS_ENDPOINT_MAX) {
         return false;
     }
-    size_t len = host[0] == '[' ? strspn(host + 1, DIGITS "abcdefABCDEF:.") + 1 : strspn(host, LOWER UPPER DIGITS ".-_");
+    size_t len = host[0] == '[' ? strspn(host + 1, DIGITS "abcdefABCDEF:.") + 1
+                                : strspn(host, LOWER UPPER DIGITS ".-_");
     if (host[0] == '[' && (len < 3 || host[len++] != ']')) {
         return false;
     }
