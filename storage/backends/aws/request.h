@@ -16,6 +16,7 @@
 
 #define ST_AWS_HEADERS_MAX 12
 #define ST_AWS_TARGET_MAX 1536 /* path and query of a request, escaped */
+#define ST_AWS_NO_CREDENTIALS "NoCredentials" /* the code of a request that could not be signed for want of keys */
 
 /* The budget of inner retries: a try after a throttle costs 5, any other 14; what succeeds gives back. When the budget
  * is gone, requests are tried once, so that a service in trouble does not see three times the load. */
