@@ -33,6 +33,8 @@ struct st_store_profile {
     uint32_t object_head_room;    /* bytes in front of an object's data that the backend writes its header into */
     uint32_t object_align;        /* an object's buffer is aligned to and padded to this */
     int64_t poll_least_ns, poll_most_ns; /* reading others' commits while somebody waits */
+    uint32_t pool_after;          /* slots that a commit loses before its request goes into the pool; 0: there is no
+                                     pool, and its operations may be NULL */
 };
 
 enum st_object_kind { ST_OBJECT_INGEST, ST_OBJECT_CHECKPOINT, ST_OBJECT_SEGMENT };
@@ -183,6 +185,57 @@ struct st_lease_list {
     void *backend;
 };
 
+/*
+ * The pool of a journal: requests that wait until somebody commits them (journal/pool.h). A request stands under
+ * (bucket, id), its body never changes. Nothing rests on what the pool holds or has lost but who is served sooner.
+ *
+ * put: if absent. ST_TAKEN: it is there already, from an earlier try. It may vanish expires_ms after the put.
+ * read: what stands, and has not expired, in `bucket` and the one before it (consistent), in order of (bucket, id),
+ *   until about max_bytes. Items and bodies as in a journal read: items is malloc'ed, bodies lie in `blob`.
+ * delete: ST_OK also for what is not there. A late twin of a put may bring an item back.
+ */
+#define ST_POOL_BODY_MAX (192 * 1024)
+#define ST_POOL_DELETE_MOST 100
+struct st_pool_key {
+    uint64_t bucket;
+    struct kp_uuid id;
+};
+struct st_pool_put {
+    uint32_t journal;
+    struct st_pool_key key;
+    struct kp_slice body; /* at most ST_POOL_BODY_MAX */
+    int64_t expires_ms;   /* from now */
+    enum st_error error;
+    int64_t date_ms;
+    void (*done)(struct st_pool_put *op);
+    void *backend;
+};
+struct st_pool_item {
+    struct st_pool_key key;
+    struct kp_slice body; /* in the operation's blob */
+};
+struct st_pool_read {
+    uint32_t journal;
+    uint64_t bucket;
+    size_t max_bytes;
+    struct st_pool_item *items;
+    size_t count;
+    struct kp_blob *blob; /* NULL with count 0 */
+    enum st_error error;
+    int64_t date_ms;
+    void (*done)(struct st_pool_read *op);
+    void *backend;
+};
+struct st_pool_delete {
+    uint32_t journal;
+    const struct st_pool_key *keys; /* the caller's */
+    size_t count;                   /* at most ST_POOL_DELETE_MOST */
+    enum st_error error;
+    int64_t date_ms;
+    void (*done)(struct st_pool_delete *op);
+    void *backend;
+};
+
 struct st_store {
     const struct st_store_ops *ops;
     struct st_store_profile profile;
@@ -191,7 +244,7 @@ struct st_store {
     void *changed_arg;
 };
 
-/* A backend. Every member is mandatory. Started operations call their done later, from the loop. */
+/* A backend. Every member is mandatory, but those of the pool only where the profile has one. Started operations call their done later, from the loop. */
 struct st_store_ops {
     void (*identify)(struct st_store *store, struct st_identify *op);
     /* The name of an object before its put; unique for ever. `begun` is the slot applied when it was begun. False when
@@ -209,6 +262,9 @@ struct st_store_ops {
     void (*checkpoint_advance)(struct st_store *store, struct st_checkpoint_ref *op);
     void (*lease_renew)(struct st_store *store, struct st_lease_renew *op);
     void (*lease_list)(struct st_store *store, struct st_lease_list *op);
+    void (*pool_put)(struct st_store *store, struct st_pool_put *op);
+    void (*pool_read)(struct st_store *store, struct st_pool_read *op);
+    void (*pool_delete)(struct st_store *store, struct st_pool_delete *op);
     /* Finishes what is under way, then calls closed; the store is freed before that call. */
     void (*close)(struct st_store *store, void (*closed)(void *arg), void *arg);
 };

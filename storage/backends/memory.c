@@ -39,6 +39,14 @@ struct journal {
     char checkpoint_name[ST_OBJECT_NAME_MAX];
 };
 
+struct waiting {
+    uint32_t journal;
+    struct st_pool_key key;
+    int64_t expires_ms;
+    uint8_t *bytes;
+    size_t len;
+};
+
 struct core {
     struct memory *handles;
     bool identified;
@@ -51,6 +59,8 @@ struct core {
     size_t journal_count, journal_room;
     struct st_lease *leases; /* sorted by holder */
     size_t lease_count, lease_room;
+    struct waiting *pool; /* sorted by journal, bucket, id */
+    size_t pool_count, pool_room;
 };
 
 struct memory {
@@ -531,6 +541,109 @@ static void lease_list(struct st_store *store, struct st_lease_list *op) {
     request_start(store, op, lease_list_run);
 }
 
+/* ---- the pool ---- */
+
+static int waiting_compare(const struct waiting *item, uint32_t journal, const struct st_pool_key *key) {
+    if (item->journal != journal) {
+        return item->journal < journal ? -1 : 1;
+    }
+    if (item->key.bucket != key->bucket) {
+        return item->key.bucket < key->bucket ? -1 : 1;
+    }
+    return memcmp(item->key.id.bytes, key->id.bytes, sizeof key->id.bytes);
+}
+
+/* Where the first item lies that is not less; *found: it is this one. */
+static size_t pool_seek(const struct core *core, uint32_t journal, const struct st_pool_key *key, bool *found) {
+    size_t low = 0, high = core->pool_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (waiting_compare(&core->pool[middle], journal, key) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    *found = low < core->pool_count && waiting_compare(&core->pool[low], journal, key) == 0;
+    return low;
+}
+
+static void pool_put_run(struct memory *memory, struct request *request) {
+    struct st_pool_put *op = request->op;
+    struct core *core = memory->core;
+    bool found;
+    size_t at = pool_seek(core, op->journal, &op->key, &found);
+    uint8_t *copy = found || op->body.len > ST_POOL_BODY_MAX ? NULL : copy_of(op->body.ptr, op->body.len);
+    op->date_ms = st_now_wall_ms(memory->loop);
+    op->error = found ? ST_TAKEN : copy == NULL ? ST_REFUSED : ST_OK;
+    if (copy != NULL) {
+        core->pool = array_insert(core->pool, &core->pool_count, &core->pool_room, sizeof(struct waiting), at);
+        core->pool[at] = (struct waiting){op->journal, op->key, op->date_ms + op->expires_ms, copy, op->body.len};
+    }
+    op->done(op);
+}
+
+static void pool_put(struct st_store *store, struct st_pool_put *op) {
+    request_start(store, op, pool_put_run);
+}
+
+static void pool_read_run(struct memory *memory, struct request *request) {
+    struct st_pool_read *op = request->op;
+    const struct core *core = memory->core;
+    struct st_pool_key first = {.bucket = op->bucket > 0 ? op->bucket - 1 : 0};
+    bool found;
+    size_t from = pool_seek(core, op->journal, &first, &found), to = from, bytes = 0;
+    op->date_ms = st_now_wall_ms(memory->loop);
+    op->count = 0;
+    op->blob = NULL;
+    while (to < core->pool_count && core->pool[to].journal == op->journal && core->pool[to].key.bucket <= op->bucket &&
+           bytes < op->max_bytes) {
+        bytes += core->pool[to++].len;
+    }
+    op->items = reallocarray(NULL, to - from + 1, sizeof *op->items);
+    op->blob = to > from && op->items != NULL ? kp_blob_new(bytes > 0 ? bytes : 1) : NULL;
+    op->error = op->items == NULL || (to > from && op->blob == NULL) ? ST_REFUSED : ST_OK;
+    for (size_t i = from, at = 0; op->error == ST_OK && i < to; i++) {
+        const struct waiting *item = &core->pool[i];
+        if (item->expires_ms > op->date_ms) {
+            memcpy(op->blob->data + at, item->bytes, item->len);
+            op->items[op->count++] = (struct st_pool_item){item->key, kp_slice_of(op->blob->data + at, item->len)};
+            at += item->len;
+        }
+    }
+    if (op->count == 0) {
+        kp_blob_unref(op->blob);
+        free(op->items);
+        op->blob = NULL;
+        op->items = NULL;
+    }
+    op->done(op);
+}
+
+static void pool_read(struct st_store *store, struct st_pool_read *op) {
+    request_start(store, op, pool_read_run);
+}
+
+static void pool_delete_run(struct memory *memory, struct request *request) {
+    struct st_pool_delete *op = request->op;
+    struct core *core = memory->core;
+    for (size_t i = 0; i < op->count; i++) {
+        bool found;
+        size_t at = pool_seek(core, op->journal, &op->keys[i], &found);
+        if (found) {
+            free(core->pool[at].bytes);
+            array_remove(core->pool, &core->pool_count, sizeof(struct waiting), at);
+        }
+    }
+    op->error = ST_OK;
+    op->date_ms = st_now_wall_ms(memory->loop);
+    op->done(op);
+}
+
+static void pool_delete(struct st_store *store, struct st_pool_delete *op) {
+    request_start(store, op, pool_delete_run);
+}
+
 /* ---- handles ---- */
 
 static void core_free(struct core *core) {
@@ -543,6 +656,10 @@ static void core_free(struct core *core) {
         }
         free(core->journals[i].entries);
     }
+    for (size_t i = 0; i < core->pool_count; i++) {
+        free(core->pool[i].bytes);
+    }
+    free(core->pool);
     free(core->objects);
     free(core->journals);
     free(core->leases);
@@ -583,6 +700,9 @@ static const struct st_store_ops memory_ops = {
     .checkpoint_advance = checkpoint_advance,
     .lease_renew = lease_renew,
     .lease_list = lease_list,
+    .pool_put = pool_put,
+    .pool_read = pool_read,
+    .pool_delete = pool_delete,
     .close = close_store,
 };
 
@@ -599,6 +719,7 @@ static struct st_store *handle_new(struct st_loop *loop, struct core *core) {
         .object_align = 1,
         .poll_least_ns = 10 * ST_MS,
         .poll_most_ns = ST_SECOND,
+        .pool_after = 2,
     };
     memory->loop = loop;
     memory->core = core;

@@ -1,9 +1,12 @@
 /* Checkpoints as bytes. What reads and writes them in the store is log/checkpointing.c. */
 #include "storage/journal/checkpoint.h"
 
+#include "storage/journal/fold_tables.h"
+
 #include "protocol/bytes/crc32c.h"
 
 #define MAGIC UINT64_C(0x53534350) /* "SSCP" */
+#define POOLED_LEAST 18 /* bytes of the shortest outcome */
 
 enum row_kind { ROW_FOLLOWS, ROW_OTHER_PARTITION };
 
@@ -116,6 +119,24 @@ static bool read_topic(struct st_unpack *in, struct st_fold *fold) {
     return topic != NULL;
 }
 
+static bool read_pooled(struct st_unpack *in, struct st_fold *fold) {
+    if (st_unpack_left(in) == 0) {
+        return true;
+    }
+    uint64_t tag = st_unpack_u(in), count = st_unpack_upto(in, st_unpack_left(in) / POOLED_LEAST);
+    if (in->failed || tag != ST_HEADS_POOLED ||
+        !st_fold_grow(&fold->pooled, (size_t)count, &fold->pooled_capacity, sizeof *fold->pooled)) {
+        return false;
+    }
+    while (fold->pooled_count < count && !in->failed) {
+        struct st_pooled_outcome *outcome = &fold->pooled[fold->pooled_count++];
+        outcome->id = st_unpack_uuid(in);
+        outcome->slot = st_unpack_upto(in, fold->slot);
+        outcome->verdict = st_refusal_error(st_unpack_u(in));
+    }
+    return !in->failed;
+}
+
 struct st_fold *st_checkpoint_read_heads(struct kp_slice bytes, const struct st_checkpoint_footer *footer) {
     struct kp_slice heads = checked(bytes);
     struct st_fold *fold = heads.ptr != NULL ? st_fold_new() : NULL;
@@ -132,6 +153,7 @@ struct st_fold *st_checkpoint_read_heads(struct kp_slice bytes, const struct st_
     for (uint64_t i = 0; i < topics && fits; i++) {
         fits = read_topic(&in, fold);
     }
+    fits = fits && read_pooled(&in, fold);
     if (!fits || in.at != in.end || st_fold_hash(fold) != footer->hash) {
         st_fold_free(fold);
         return NULL;

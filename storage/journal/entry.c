@@ -40,28 +40,36 @@ bool st_entry_has(const struct st_entry *entry, const struct kp_uuid *commit_id)
     return false;
 }
 
+struct kp_blob *st_entry_build_commits(const struct kp_uuid *writer, int64_t time_ms, struct kp_slice commits,
+                                       size_t inline_len, uint8_t **inline_at) {
+    size_t size = ST_ENTRY_HEAD + 4;
+    if (commits.len > ST_ENTRY_MAX - size || inline_len > ST_ENTRY_MAX - size - commits.len) {
+        return NULL;
+    }
+    struct kp_blob *entry = kp_blob_new(size + commits.len + inline_len);
+    if (entry != NULL) {
+        struct st_pack head = {.data = entry->data, .capacity = ST_ENTRY_HEAD, .limit = ST_ENTRY_HEAD};
+        st_pack_fixed(&head, ST_ENTRY_VERSION, 1);
+        st_pack_uuid(&head, writer);
+        st_pack_fixed(&head, (uint64_t)time_ms, 8);
+        st_pack_fixed(&head, commits.len, 4);
+        memcpy(entry->data + ST_ENTRY_HEAD, commits.ptr, commits.len);
+        *inline_at = entry->data + ST_ENTRY_HEAD + commits.len;
+    }
+    return entry;
+}
+
 struct kp_blob *st_entry_build(const struct kp_uuid *writer, int64_t time_ms, const struct kp_uuid *commit_id,
                                struct kp_slice facts, size_t inline_len, uint8_t **inline_at) {
-    struct st_pack head;
-    st_pack_init(&head, ST_ENTRY_MAX);
-    st_pack_fixed(&head, ST_ENTRY_VERSION, 1);
-    st_pack_uuid(&head, writer);
-    st_pack_fixed(&head, (uint64_t)time_ms, 8);
-    st_pack_fixed(&head, 0, 4);
-    st_pack_uuid(&head, commit_id);
-    st_pack_slice(&head, facts);
-    size_t size = head.len + inline_len + 4;
+    struct st_pack commits;
+    st_pack_init(&commits, ST_ENTRY_MAX);
+    st_pack_uuid(&commits, commit_id);
+    st_pack_slice(&commits, facts);
     struct kp_blob *entry = NULL;
-    if (!head.failed && inline_len <= ST_ENTRY_MAX && size <= ST_ENTRY_MAX) {
-        entry = kp_blob_new(size);
+    if (!commits.failed) {
+        entry = st_entry_build_commits(writer, time_ms, kp_slice_of(commits.data, commits.len), inline_len, inline_at);
     }
-    if (entry != NULL) {
-        struct st_pack length = {.data = head.data + ST_ENTRY_HEAD - 4, .capacity = 4, .limit = 4};
-        st_pack_fixed(&length, head.len - ST_ENTRY_HEAD, 4);
-        memcpy(entry->data, head.data, head.len);
-        *inline_at = entry->data + head.len;
-    }
-    st_pack_release(&head);
+    st_pack_release(&commits);
     return entry;
 }
 

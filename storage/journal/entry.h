@@ -41,6 +41,10 @@ bool st_commit_next(struct st_unpack *in, struct st_commit *commit);
 /* True when one of the entry's commits has this id. */
 bool st_entry_has(const struct st_entry *entry, const struct kp_uuid *commit_id);
 
+/* Builds an entry of these commits, encoded as above. The inline area is left for the caller to fill: *inline_at is
+ * where. NULL: too large or out of memory. */
+struct kp_blob *st_entry_build_commits(const struct kp_uuid *writer, int64_t time_ms, struct kp_slice commits,
+                                       size_t inline_len, uint8_t **inline_at);
 /* Builds an entry of one commit. The inline area is left for the caller to fill: *inline_at is where. NULL: too large
  * or out of memory. st_entry_seal computes the CRC once it is filled. */
 struct kp_blob *st_entry_build(const struct kp_uuid *writer, int64_t time_ms, const struct kp_uuid *commit_id,

@@ -83,6 +83,34 @@ static void read_append(struct st_unpack *in, struct st_fact_append *append) {
     }
 }
 
+uint64_t st_refusal_number(enum st_error error) {
+    switch (error) {
+    case ST_OK:
+        return 0;
+#define REFUSAL(number, name) \
+    case ST_##name: \
+        return number;
+#include "storage/journal/refusals.def"
+#undef REFUSAL
+    default:
+        return 1;
+    }
+}
+
+enum st_error st_refusal_error(uint64_t number) {
+    switch (number) {
+    case 0:
+        return ST_OK;
+#define REFUSAL(number, name) \
+    case number: \
+        return ST_##name;
+#include "storage/journal/refusals.def"
+#undef REFUSAL
+    default:
+        return ST_REFUSED;
+    }
+}
+
 static void write_body(struct st_pack *body, const struct st_fact *fact) {
     switch (fact->type) {
     case ST_FACT_level:
@@ -103,6 +131,16 @@ static void write_body(struct st_pack *body, const struct st_fact *fact) {
         break;
     case ST_FACT_append:
         write_append(body, &fact->u.append);
+        break;
+    case ST_FACT_pooled:
+        st_pack_u(body, fact->u.begun);
+        break;
+    case ST_FACT_refused:
+        st_pack_u(body, st_refusal_number(fact->u.refused));
+        break;
+    case ST_FACT_duplicate:
+        st_pack_i(body, fact->u.duplicate.base);
+        st_pack_i(body, fact->u.duplicate.append_time_ms);
         break;
     }
 }
@@ -157,6 +195,18 @@ bool st_fact_read(struct st_unpack *in, struct st_fact *fact) {
         break;
     case ST_FACT_append:
         read_append(&body, &fact->u.append);
+        break;
+    case ST_FACT_pooled:
+        fact->u.begun = st_unpack_u(&body);
+        break;
+    case ST_FACT_refused:
+        fact->u.refused = st_refusal_error(st_unpack_u(&body));
+        body.failed |= fact->u.refused == ST_OK;
+        break;
+    case ST_FACT_duplicate:
+        fact->u.duplicate.base = st_unpack_i(&body);
+        fact->u.duplicate.append_time_ms = st_unpack_i(&body);
+        body.failed |= fact->u.duplicate.base < 0;
         break;
     default:
         body.failed = true;

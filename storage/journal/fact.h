@@ -11,8 +11,12 @@
  *   object          s name, u length             (at most one per entry, before its appends)
  *   append          id topic, u partition, i base offset, u records, u flags, u position, u length, i max timestamp,
  *                   with ST_APPEND_PRODUCER: u producer id, u epoch, u first sequence
+ *   pooled          u begun                      (the slot that its writer had applied; pool.h)
+ *   refused         u error                      (refusals.def)
+ *   duplicate       i base offset, i append time of the batch that stands
  * position counts from the start of the object's data, or of the entry's inline area. A body longer than its fields is
- * a fact of a newer level: it does not decode.
+ * a fact of a newer level: it does not decode. In a pooled commit there is one append, refused or duplicate for each
+ * request, in the order of the requests.
  */
 #ifndef ST_FACT_H
 #define ST_FACT_H
@@ -69,12 +73,20 @@ struct st_fact {
             uint64_t len;
         } object;
         struct st_fact_append append;
+        uint64_t begun;        /* pooled */
+        enum st_error refused; /* never ST_OK */
+        struct {
+            int64_t base, append_time_ms;
+        } duplicate;
     } u;
 };
 
 void st_fact_write(struct st_pack *out, const struct st_fact *fact);
 /* False when the bytes are damaged or of an unknown type; slices point into the input. */
 bool st_fact_read(struct st_unpack *in, struct st_fact *fact);
+/* Errors as numbers of refusals.def; 0 is ST_OK. */
+uint64_t st_refusal_number(enum st_error error);
+enum st_error st_refusal_error(uint64_t number);
 /* Takes the next pair off a topic's encoded configs. */
 bool st_fact_config_next(struct st_unpack *in, struct st_config *config);
 

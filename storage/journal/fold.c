@@ -17,7 +17,11 @@ uint64_t st_hash_mix(uint64_t hash, uint64_t value) {
 }
 
 struct st_fold *st_fold_new(void) {
-    return calloc(1, sizeof(struct st_fold));
+    struct st_fold *fold = calloc(1, sizeof *fold);
+    if (fold != NULL) {
+        fold->pool_window = ST_POOL_WINDOW;
+    }
+    return fold;
 }
 
 void st_topic_state_free(struct st_topic_state *topic) {
@@ -49,6 +53,7 @@ void st_fold_free(struct st_fold *fold) {
     free(fold->by_id);
     free(fold->by_name);
     free(fold->objects);
+    free(fold->pooled);
     st_checkpoint_free(fold->checkpoint);
     free(fold);
 }
@@ -115,6 +120,15 @@ const struct st_object_ref *st_fold_object(const struct st_fold *fold, uint64_t 
         }
     }
     return low < fold->object_count && fold->objects[low].slot == slot ? &fold->objects[low] : NULL;
+}
+
+const struct st_pooled_outcome *st_fold_pooled(const struct st_fold *fold, const struct kp_uuid *id, uint64_t begun) {
+    for (size_t i = fold->pooled_count; i > 0 && fold->pooled[i - 1].slot > begun; i--) {
+        if (kp_uuid_equal(&fold->pooled[i - 1].id, id)) {
+            return &fold->pooled[i - 1];
+        }
+    }
+    return NULL;
 }
 
 static size_t producer_position(const struct st_partition *partition, int64_t id) {

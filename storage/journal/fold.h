@@ -77,6 +77,16 @@ struct st_object_ref {
     uint64_t len;
 };
 
+/* A request of the pool that an entry decided (journal/pool.h). */
+struct st_pooled_outcome {
+    struct kp_uuid id;
+    uint64_t slot;
+    enum st_error verdict; /* ST_OK: something of it was made true, or was before; else why nothing was */
+};
+/* For so many slots, counted from the one that its writer had applied, a pooled request may be made true; and so many
+ * slots back the fold knows which were. */
+#define ST_POOL_WINDOW 1024
+
 /* Partitions of one store, over all topics: each takes about 160 bytes in every process, records or not. A fact that
  * would pass it does not fit. */
 #define ST_FOLD_PARTITIONS_MAX 200000
@@ -91,6 +101,9 @@ struct st_fold {
     struct st_object_ref *objects; /* by slot */
     size_t object_count, object_capacity;
     uint64_t objects_hash;
+    struct st_pooled_outcome *pooled; /* of the last pool_window slots, as they were decided */
+    size_t pooled_count, pooled_capacity;
+    uint32_t pool_window; /* ST_POOL_WINDOW but in tests: the same in all processes of a store */
     uint64_t bytes_since_checkpoint, entries_since_checkpoint;
     struct st_checkpoint *checkpoint; /* what older rows are read from; NULL: none */
     uint64_t stagings; /* not state: counts the entries that were to be applied (fold_apply.c) */
@@ -119,6 +132,8 @@ size_t st_fold_name_above(const struct st_fold *fold, struct kp_slice name);
 struct st_partition *st_fold_partition(const struct st_fold *fold, const struct kp_uuid *id, int32_t number);
 /* NULL when the entry of that slot brought none, or lies below the checkpoint. */
 const struct st_object_ref *st_fold_object(const struct st_fold *fold, uint64_t slot);
+/* How the request of the pool was decided in a slot above `begun`, as far back as pool_window; NULL: it was not. */
+const struct st_pooled_outcome *st_fold_pooled(const struct st_fold *fold, const struct kp_uuid *id, uint64_t begun);
 struct st_producer *st_partition_producer(const struct st_partition *partition, int64_t id);
 /* The row that holds offset (log_start <= offset < end), NULL when it lies below the rows in memory. */
 const struct st_row *st_partition_row(const struct st_partition *partition, int64_t offset);
@@ -150,7 +165,11 @@ void st_window_add(struct st_window *window, int16_t epoch, int32_t first_sequen
  * the fold's. */
 void st_fold_adopt(struct st_fold *fold, struct st_checkpoint *checkpoint, const struct st_fold *at_checkpoint);
 
-/* The heads in canonical form: sorted, without what is not state. Equal bytes mean equal folds. */
+/* The heads in canonical form: sorted, without what is not state. Equal bytes mean equal folds.
+ *   u slot, u level, u next producer id, 8 hash of the objects, u topics, the topics by id,
+ *   sections that are not empty, by tag: u tag, its contents
+ * tag 1, decided requests of the pool, as they were decided: u count, { id, u slot, u verdict (refusals.def) } ... */
+enum st_heads_section { ST_HEADS_POOLED = 1 };
 void st_fold_write_heads(const struct st_fold *fold, struct st_pack *out);
 /* A fold with the same heads and no rows; NULL: out of memory. */
 struct st_fold *st_fold_copy_heads(const struct st_fold *fold);

@@ -12,6 +12,8 @@
  */
 #include "storage/journal/fold_tables.h"
 
+#include "storage/mutants.h"
+
 /* ---- rows ---- */
 
 struct st_row st_row_of(const struct st_fact_append *fact, uint64_t slot) {
@@ -64,6 +66,8 @@ struct staging {
     size_t producer_count, producer_capacity;
     char *object_name;
     uint64_t object_len, level, producer_ids;
+    size_t pooled;      /* commits of the pool */
+    bool facts, in_pooled; /* the commit being read had a fact before; is one of the pool */
     int32_t partitions; /* of all topics, after the entry */
 };
 
@@ -167,7 +171,22 @@ static enum st_apply stage_append(struct staging *staging, const struct st_entry
     return known || stage_producer(staging, partition) ? ST_APPLY_OK : ST_APPLY_NO_MEMORY;
 }
 
+/* Says of its whole commit what it is, so it comes first. */
+static enum st_apply stage_pooled(struct staging *staging, bool first) {
+    struct st_fold *fold = staging->fold;
+    if (!first) {
+        return ST_APPLY_DAMAGED;
+    }
+    staging->in_pooled = true;
+    return st_fold_grow(&fold->pooled, fold->pooled_count + ++staging->pooled, &fold->pooled_capacity,
+                        sizeof *fold->pooled)
+               ? ST_APPLY_OK
+               : ST_APPLY_NO_MEMORY;
+}
+
 static enum st_apply stage_fact(struct staging *staging, const struct st_entry *entry, const struct st_fact *fact) {
+    bool first = !staging->facts;
+    staging->facts = true;
     switch (fact->type) {
     case ST_FACT_level:
         if (fact->u.level <= staging->level || fact->u.level > ST_LEVEL) {
@@ -189,6 +208,11 @@ static enum st_apply stage_fact(struct staging *staging, const struct st_entry *
         return stage_object(staging, fact);
     case ST_FACT_append:
         return stage_append(staging, entry, &fact->u.append);
+    case ST_FACT_pooled:
+        return stage_pooled(staging, first);
+    case ST_FACT_refused:
+    case ST_FACT_duplicate:
+        return staging->in_pooled ? ST_APPLY_OK : ST_APPLY_DAMAGED;
     }
     return ST_APPLY_MISFIT;
 }
@@ -200,6 +224,7 @@ static enum st_apply stage_all(struct staging *staging, const struct st_entry *e
     while (result == ST_APPLY_OK && st_commit_next(&commits, &commit)) {
         struct st_unpack facts = st_unpack_of(commit.facts);
         struct st_fact fact;
+        staging->facts = staging->in_pooled = false;
         while (result == ST_APPLY_OK && st_unpack_left(&facts) > 0) {
             result = st_fact_read(&facts, &fact) ? stage_fact(staging, entry, &fact) : ST_APPLY_DAMAGED;
         }
@@ -266,6 +291,29 @@ static void apply_object(struct staging *staging, struct kp_slice name, uint64_t
     }
 }
 
+/* What the facts of a pooled commit say together, one after the other. */
+static void note_outcome(struct st_pooled_outcome *outcome, const struct st_fact *fact, bool *made_true) {
+    if (fact->type == ST_FACT_append || fact->type == ST_FACT_duplicate) {
+        *made_true = true;
+        outcome->verdict = ST_OK;
+    } else if (fact->type == ST_FACT_refused && !*made_true && outcome->verdict == ST_OK) {
+        outcome->verdict = fact->u.refused;
+    }
+}
+
+/* Exactly the last pool_window slots are remembered. */
+static void forget_pooled(struct st_fold *fold) {
+    uint64_t window = ST_MUTANT(pool_ids_forgotten) ? 1 : fold->pool_window;
+    size_t old = 0;
+    while (old < fold->pooled_count && fold->pooled[old].slot + window <= fold->slot) {
+        old++;
+    }
+    if (old > 0) {
+        memmove(fold->pooled, fold->pooled + old, (fold->pooled_count - old) * sizeof *fold->pooled);
+        fold->pooled_count -= old;
+    }
+}
+
 static void apply_fact(struct staging *staging, const struct st_fact *fact, uint64_t slot) {
     struct st_fold *fold = staging->fold;
     switch (fact->type) {
@@ -287,17 +335,31 @@ static void apply_fact(struct staging *staging, const struct st_fact *fact, uint
     case ST_FACT_append:
         apply_append(staging, &fact->u.append, slot);
         break;
+    case ST_FACT_pooled:
+    case ST_FACT_refused:
+    case ST_FACT_duplicate:
+        break; /* state only as outcomes of their commit */
     }
 }
 
 static void apply_all(struct staging *staging, const struct st_entry *entry) {
     struct st_unpack commits = st_unpack_of(entry->commits);
+    struct st_fold *fold = staging->fold;
+    uint64_t slot = fold->slot + 1;
     struct st_commit commit;
     while (st_commit_next(&commits, &commit)) {
         struct st_unpack facts = st_unpack_of(commit.facts);
+        struct st_pooled_outcome *outcome = NULL;
+        bool made_true = false;
         struct st_fact fact;
         while (st_unpack_left(&facts) > 0 && st_fact_read(&facts, &fact)) {
-            apply_fact(staging, &fact, staging->fold->slot + 1);
+            apply_fact(staging, &fact, slot);
+            if (fact.type == ST_FACT_pooled) {
+                outcome = &fold->pooled[fold->pooled_count++];
+                *outcome = (struct st_pooled_outcome){.id = commit.id, .slot = slot};
+            } else if (outcome != NULL) {
+                note_outcome(outcome, &fact, &made_true);
+            }
         }
     }
 }
@@ -318,6 +380,7 @@ enum st_apply st_fold_apply(struct st_fold *fold, struct kp_slice body) {
     if (result == ST_APPLY_OK) {
         apply_all(&staging, &entry);
         fold->slot++;
+        forget_pooled(fold);
         fold->entries_since_checkpoint++;
         fold->bytes_since_checkpoint += body.len;
     }

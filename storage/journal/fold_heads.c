@@ -2,6 +2,7 @@
  * The fold written down: its canonical form, hash and copy, and what a newer checkpoint lets it forget.
  */
 #include "storage/journal/checkpoint.h"
+#include "storage/journal/fold_tables.h"
 #include "storage/mutants.h"
 
 /* ---- a newer checkpoint ---- */
@@ -80,6 +81,19 @@ static void write_topic_head(const struct st_topic_state *topic, struct st_pack 
     }
 }
 
+static void write_pooled(const struct st_fold *fold, struct st_pack *out) {
+    if (fold->pooled_count == 0) {
+        return;
+    }
+    st_pack_u(out, ST_HEADS_POOLED);
+    st_pack_u(out, fold->pooled_count);
+    for (size_t i = 0; i < fold->pooled_count; i++) {
+        st_pack_uuid(out, &fold->pooled[i].id);
+        st_pack_u(out, fold->pooled[i].slot);
+        st_pack_u(out, st_refusal_number(fold->pooled[i].verdict));
+    }
+}
+
 void st_fold_write_heads(const struct st_fold *fold, struct st_pack *out) {
     st_pack_u(out, fold->slot);
     st_pack_u(out, fold->level);
@@ -89,6 +103,7 @@ void st_fold_write_heads(const struct st_fold *fold, struct st_pack *out) {
     for (size_t i = 0; i < fold->topic_count; i++) {
         write_topic_head(fold->by_id[i], out);
     }
+    write_pooled(fold, out);
 }
 
 uint64_t st_heads_hash(struct kp_slice heads) {
@@ -142,10 +157,16 @@ struct st_fold *st_fold_copy_heads(const struct st_fold *fold) {
             whole = copy_partition(&from->partitions[p], &to->partitions[p]);
         }
     }
+    whole = whole && st_fold_grow(&copy->pooled, fold->pooled_count, &copy->pooled_capacity, sizeof *copy->pooled);
     if (!whole) {
         st_fold_free(copy);
         return NULL;
     }
+    if (fold->pooled_count > 0) {
+        memcpy(copy->pooled, fold->pooled, fold->pooled_count * sizeof *copy->pooled);
+    }
+    copy->pooled_count = fold->pooled_count;
+    copy->pool_window = fold->pool_window;
     copy->slot = fold->slot;
     copy->level = fold->level;
     copy->next_producer_id = fold->next_producer_id;

@@ -32,6 +32,26 @@ static void level_and_producer_ids(void **state) {
     assert_false(read_fact("04 05 8080808010", &fact)); /* more than a block can be */
 }
 
+static void outcomes_of_pooled_requests(void **state) {
+    (void)state;
+    assert_fact(&(struct st_fact){.type = ST_FACT_pooled, .u.begun = 1000}, "07 02 e807");
+    assert_fact(&(struct st_fact){.type = ST_FACT_refused, .u.refused = ST_BAD_SEQUENCE}, "08 01 05");
+    struct st_fact twice = {.type = ST_FACT_duplicate, .u.duplicate = {.base = 7, .append_time_ms = -1}};
+    assert_fact(&twice, "09 02 0e01");
+    struct st_fact fact;
+    assert_true(read_fact("07 02 e807", &fact));
+    assert_int_equal(fact.u.begun, 1000);
+    assert_true(read_fact("08 01 05", &fact));
+    assert_int_equal(fact.u.refused, ST_BAD_SEQUENCE);
+    assert_true(read_fact("08 01 7f", &fact)); /* of a newer release: surely not stored */
+    assert_int_equal(fact.u.refused, ST_REFUSED);
+    assert_false(read_fact("08 01 00", &fact));
+    assert_true(read_fact("09 02 0e01", &fact));
+    assert_int_equal(fact.u.duplicate.base, 7);
+    assert_int_equal(fact.u.duplicate.append_time_ms, -1);
+    assert_false(read_fact("09 02 0101", &fact)); /* at a negative offset */
+}
+
 static void topics_are_created_with_name_partitions_first_offset_and_configs(void **state) {
     (void)state;
     static const char golden[] = "02 1b " ID_1 " 02 6162 03 02 01 01 61 02 6263";
@@ -140,7 +160,7 @@ static void appends_that_cannot_be_do_not_decode(void **state) {
 static void unknown_types_and_longer_bodies_do_not_decode(void **state) {
     (void)state;
     struct st_fact fact;
-    assert_false(read_fact("07 01 00", &fact));
+    assert_false(read_fact("7f 01 00", &fact));
     assert_false(read_fact("00 01 00", &fact));
     assert_false(read_fact("01 02 01 00", &fact));         /* a level with something behind it */
     assert_false(read_fact("01 05 01", &fact));            /* cut short */
@@ -163,6 +183,7 @@ static void a_full_writer_fails_in_the_middle_of_a_fact(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(level_and_producer_ids),
+        cmocka_unit_test(outcomes_of_pooled_requests),
         cmocka_unit_test(topics_are_created_with_name_partitions_first_offset_and_configs),
         cmocka_unit_test(topics_that_cannot_be_do_not_decode),
         cmocka_unit_test(topics_are_deleted_by_id),

@@ -1,6 +1,8 @@
 /* The fold: what each fact does, what does not fit, and that state is the same however one came to it. */
 #include "format_fixture.h"
 
+#include "protocol/bytes/crc32c.h"
+
 #define INLINE ST_APPEND_INLINE
 
 static struct st_fold *fold_with_topic(uint8_t id, const char *name, int32_t partitions) {
@@ -465,6 +467,82 @@ static void heads_have_these_bytes(void **state) {
     st_fold_free(fold);
 }
 
+/* ---- decided requests of the pool ---- */
+
+#define POOLED(slot) {.type = ST_FACT_pooled, .u.begun = slot}
+#define REFUSED(why) {.type = ST_FACT_refused, .u.refused = why}
+#define DUPLICATE(at) {.type = ST_FACT_duplicate, .u.duplicate = {.base = at, .append_time_ms = -1}}
+
+static void a_decided_request_of_the_pool_is_known_for_exactly_its_window(void **state) {
+    (void)state;
+    struct st_fold *fold = fold_with_topic(1, "a", 1);
+    fold->pool_window = 3;
+    struct kp_uuid id = id_of(0xbb), other = id_of(0xbc); /* entry_of names its commit so */
+    struct st_fact pooled = POOLED(1);
+    assert_int_equal(APPLY(fold, 100, pooled, append_of(1, 0, 0, 1, INLINE, 0)), ST_APPLY_OK); /* slot 2 */
+    for (int i = 0; i < 3; i++) {
+        const struct st_pooled_outcome *outcome = st_fold_pooled(fold, &id, 1);
+        assert_non_null(outcome);
+        assert_int_equal(outcome->slot, 2);
+        assert_int_equal(outcome->verdict, ST_OK);
+        assert_null(st_fold_pooled(fold, &id, 2));
+        assert_null(st_fold_pooled(fold, &other, 1));
+        assert_int_equal(APPLY(fold, 100, append_of(1, 0, 1 + i, 1, INLINE, 0)), ST_APPLY_OK);
+    }
+    assert_null(st_fold_pooled(fold, &id, 1)); /* slot 5: 3, 4 and 5 are remembered */
+    st_fold_free(fold);
+}
+
+static void the_verdict_of_a_request_is_the_first_refusal_when_nothing_of_it_stands(void **state) {
+    (void)state;
+    struct st_fold *fold = fold_with_topic(1, "a", 1);
+    struct kp_uuid id = id_of(0xbb);
+    const struct st_fact all[] = {POOLED(1), REFUSED(ST_TOO_LARGE), REFUSED(ST_BAD_EPOCH)};
+    assert_int_equal(apply_facts(fold, all, 3, 0), ST_APPLY_OK);
+    assert_int_equal(st_fold_pooled(fold, &id, 1)->verdict, ST_TOO_LARGE);
+    const struct st_fact some[] = {POOLED(2), REFUSED(ST_TOO_LARGE), DUPLICATE(0), REFUSED(ST_BAD_EPOCH)};
+    assert_int_equal(apply_facts(fold, some, 4, 0), ST_APPLY_OK);
+    assert_int_equal(st_fold_pooled(fold, &id, 2)->verdict, ST_OK);
+    assert_int_equal(fold->pooled_count, 2);
+    st_fold_free(fold);
+}
+
+static void outcomes_stand_only_in_commits_of_the_pool(void **state) {
+    (void)state;
+    struct st_fold *fold = fold_with_topic(1, "a", 1);
+    struct st_fact pooled = POOLED(1), refused = REFUSED(ST_REFUSED), duplicate_of = DUPLICATE(0);
+    assert_int_equal(APPLY(fold, 0, refused), ST_APPLY_DAMAGED);
+    assert_int_equal(APPLY(fold, 0, duplicate_of), ST_APPLY_DAMAGED);
+    assert_int_equal(APPLY(fold, 100, append_of(1, 0, 0, 1, INLINE, 0), pooled), ST_APPLY_DAMAGED);
+    assert_int_equal(APPLY(fold, 0, pooled, pooled), ST_APPLY_DAMAGED);
+    assert_int_equal(fold->pooled_count, 0);
+    st_fold_free(fold);
+}
+
+static void decided_requests_are_in_the_canonical_form_and_read_back(void **state) {
+    (void)state;
+    struct st_fold *fold = st_fold_new();
+    struct st_fact pooled = POOLED(0), refused = REFUSED(ST_TOO_LARGE);
+    assert_int_equal(APPLY(fold, 0, pooled, refused), ST_APPLY_OK);
+    struct st_pack heads;
+    st_pack_init(&heads, 4096);
+    st_fold_write_heads(fold, &heads);
+    /* slot, level, producer ids, objects' hash, topics; tag, count, id, slot, verdict */
+    assert_golden(packed(&heads), "01 00 00 0000000000000000 00"
+                                  " 01 01 bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb 01 04");
+    struct st_checkpoint_footer footer = {.slot = 1, .hash = st_fold_hash(fold)};
+    st_pack_fixed(&heads, kp_crc32c(0, heads.data, heads.len), 4);
+    struct st_fold *back = st_checkpoint_read_heads(packed(&heads), &footer);
+    struct kp_uuid id = id_of(0xbb);
+    assert_int_equal(st_fold_pooled(back, &id, 0)->verdict, ST_TOO_LARGE);
+    struct st_fold *copy = st_fold_copy_heads(back);
+    assert_true(st_fold_hash(copy) == footer.hash);
+    st_fold_free(copy);
+    st_fold_free(back);
+    st_fold_free(fold);
+    st_pack_release(&heads);
+}
+
 /* ---- a newer checkpoint ---- */
 
 static struct st_checkpoint *checkpoint_at(uint64_t slot) {
@@ -531,6 +609,10 @@ int main(void) {
         cmocka_unit_test(equal_histories_give_equal_hashes_and_different_ones_do_not),
         cmocka_unit_test(a_copy_of_the_heads_has_the_same_hash_and_goes_on_alike),
         cmocka_unit_test(heads_have_these_bytes),
+        cmocka_unit_test(a_decided_request_of_the_pool_is_known_for_exactly_its_window),
+        cmocka_unit_test(the_verdict_of_a_request_is_the_first_refusal_when_nothing_of_it_stands),
+        cmocka_unit_test(outcomes_stand_only_in_commits_of_the_pool),
+        cmocka_unit_test(decided_requests_are_in_the_canonical_form_and_read_back),
         cmocka_unit_test(adopting_a_checkpoint_forgets_what_it_covers_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
