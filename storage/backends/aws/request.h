@@ -44,8 +44,8 @@ struct st_aws_service {
 enum st_aws_end {
     ST_AWS_ANSWERED, /* an answer that is no retriable error stands: status, code, body */
     ST_AWS_REFUSED,  /* surely without effect: not sent, throttled, no credentials */
-    ST_AWS_UNKNOWN,  /* perhaps with effect, or to come into effect yet; status and code are those of the last answer, if
-                      * there was one: a refusal after a try whose outcome is unknown is told like this */
+    ST_AWS_UNKNOWN,  /* perhaps with effect, or to come into effect yet; status and code are those of the last answer,
+                      * if there was one: a refusal after a try whose outcome is unknown is told like this */
 };
 
 /* The caller owns it, and what it names, until done, which runs once, from the loop. */
