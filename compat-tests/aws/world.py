@@ -1,7 +1,7 @@
 """A world to test in: S3 and DynamoDB behind the fault proxy, gateways on them, clients that write and read, one history.
 
 The servers are those that the environment names (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_DYNAMODB and the keys: what
-infra/aws-parts prints). GATEWAY, KAFKA_CLIENT and PROXY name programs."""
+infra/aws-parts prints). GATEWAY, BOOTSTRAP, KAFKA_CLIENT and PROXY name programs."""
 import datetime
 import hashlib
 import hmac
@@ -13,13 +13,17 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 import urllib.parse
 
-from faultproxy import Proxy
-from history import History, identify, value
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lambda"))
+import events  # noqa: E402
+import runtime_double  # noqa: E402
+from faultproxy import Proxy  # noqa: E402
+from history import History, identify, value  # noqa: E402
 
 REGION = os.environ.get("AWS_REGION", "us-east-1")
 READY_S = 60
@@ -143,54 +147,42 @@ class KafkaClient:
             raise AssertionError(f"{self.name} ended with {status}: {said}")
 
 
-class HttpWriter(threading.Thread):
-    """Sends one record after the other to partition 0 over one connection, and never one twice. Where `doors` are
-    several addresses it takes the next one after each failure."""
+class Writer(threading.Thread):
+    """Sends one record after the other to partition 0 and waits for each answer; never sends one twice."""
 
-    def __init__(self, history, doors, topic, name, pause_s=0.0):
+    def __init__(self, history, topic, name, pause_s):
         super().__init__(daemon=True)
-        self.history, self.doors, self.topic, self.name = history, itertools.cycle(doors), topic, name
-        self.pause_s, self.stopped = pause_s, threading.Event()
-        self.events, self.latencies, self.statuses = [], [], {}
+        self.history, self.topic, self.name, self.pause_s = history, topic, name, pause_s
+        self.stopped = threading.Event()
+        self.events, self.times = [], []  # times: (sent, answered), of those that were acknowledged
 
     def run(self):
-        client = None
         for n in itertools.count():
             if self.stopped.is_set():
                 break
-            if client is None:
-                client = http.client.HTTPConnection(next(self.doors), timeout=40)
             began = time.monotonic_ns()
-            kind, rest, keep = self.send(client, n)
+            kind, rest = self.send(n, b'{"payload": ' + value(self.name, n) + b"}")
             now = time.monotonic_ns()
-            self.latencies.append((began, now))
             self.events += [f"s {began} {self.name} {n} 0", f"{kind} {now} {self.name} {n} 0 {rest}"]
-            if not keep:
-                client.close()
-                client = None
+            if kind == "a":
+                self.times.append((began, now))
             if kind != "a" or self.pause_s:
-                time.sleep(self.pause_s or 0.05)
-        if client is not None:
-            client.close()
+                self.stopped.wait(self.pause_s or 0.05)
+        self.leave()
 
-    def send(self, client, n):
-        """Event, its last words, and whether the connection lives."""
+    @staticmethod
+    def judge(status, body):
+        """Event and its last words of an answer."""
+        if status == 200:
+            return "a", json.loads(body)["offset"]
         try:
-            client.connect() if client.sock is None else None
-        except OSError as error:
-            return "f", type(error).__name__, False
-        try:
-            client.request("POST", f"/topics/{self.topic}/produce", b'{"payload": ' + value(self.name, n) + b"}",
-                           {"Content-Type": "application/json"})
-            answer = client.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            return "u", type(error).__name__, False
-        self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
-        if answer.status == 200:
-            return "a", json.loads(body)["offset"], True
-        code = json.loads(body).get("code", "?") if answer.status != 502 else "?"
-        return ("f" if answer.status in (400, 404, 413, 503) else "u"), f"{answer.status} {code}", True
+            code = json.loads(body)["code"]
+        except (ValueError, KeyError):
+            code = "?"
+        return ("f" if status in (400, 404, 413, 503) else "u"), f"{status} {code}"
+
+    def served_since(self, when):
+        return bool(self.times) and self.times[-1][0] >= when
 
     def end(self):
         self.stopped.set()
@@ -202,6 +194,87 @@ class HttpWriter(threading.Thread):
             raise AssertionError(f"{self.name} hangs")
         for event in self.events:
             self.history.add(event)
+
+
+class HttpWriter(Writer):
+    """Over one connection; where `doors` are several addresses it takes the next one after each failure."""
+
+    def __init__(self, history, doors, topic, name, pause_s=0.0):
+        super().__init__(history, topic, name, pause_s)
+        self.doors, self.client = itertools.cycle(doors), None
+
+    def leave(self):
+        if self.client is not None:
+            self.client.close()
+            self.client = None
+
+    def send(self, n, body):
+        if self.client is None:
+            self.client = http.client.HTTPConnection(next(self.doors), timeout=40)
+            try:
+                self.client.connect()
+            except OSError as error:
+                self.leave()
+                return "f", type(error).__name__
+        try:
+            self.client.request("POST", f"/topics/{self.topic}/produce", body, {"Content-Type": "application/json"})
+            answer = self.client.getresponse()
+            return self.judge(answer.status, answer.read())
+        except (OSError, http.client.HTTPException) as error:
+            self.leave()
+            return "u", type(error).__name__
+
+
+class LambdaWriter(Writer):
+    """One instance of the function, which it starts again when somebody has killed it."""
+
+    def __init__(self, history, function, topic, name, pause_s=0.0):
+        super().__init__(history, topic, name, pause_s)
+        self.function = function
+
+    def leave(self):
+        pass
+
+    def send(self, n, body):
+        event = events.http_api("POST", f"/topics/{self.topic}/produce", body=body, headers={"content-type": "application/json"})
+        try:
+            invocation = self.function.sandbox.invoke(event, 40)
+        except runtime_double.Dead as dead:
+            self.function.renew()
+            return "u", type(dead).__name__
+        if invocation.kind != "response":
+            return "u", invocation.kind
+        status, _, answer = invocation.http()
+        return self.judge(status, answer)
+
+
+class Function:
+    """One instance of the Lambda: a bootstrap and its double of the runtime API."""
+
+    def __init__(self, world):
+        self.environment = {"STREAMS_STORE": world.store, "STREAMS_LOG_LEVEL": "warn", **world.environment,
+                            **{name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+                               if name in os.environ}}
+        self.log = tempfile.TemporaryFile("w+")
+        self.sandbox = None
+        self.renew()
+
+    def renew(self):
+        self.close()
+        self.sandbox = runtime_double.Sandbox(os.environ["BOOTSTRAP"], self.environment, stderr=self.log)
+
+    def close(self):
+        if self.sandbox is not None:
+            self.sandbox.__exit__()
+            self.sandbox = None
+
+    def kill(self):
+        self.sandbox.process.kill()
+
+    def get(self, path, timeout=20):
+        path, _, query = path.partition("?")
+        status, _, body = self.sandbox.http(events.http_api("GET", path, query), timeout)
+        return status, body
 
 
 def read_http(history, get, topic, name, partition=0):
@@ -229,7 +302,7 @@ class World:
     def __init__(self, seed=1):
         self.seed = seed
         self.directory = tempfile.mkdtemp(prefix="aws-world-")
-        self.gateways, self.clients, self.proxy = [], [], None
+        self.gateways, self.functions, self.clients, self.proxy = [], [], [], None
         self.history = History()
         self.local = os.environ.get("WORLD_STORE", "aws") == "file"  # to try the tests themselves without servers
         if self.local:
@@ -241,12 +314,16 @@ class World:
         self.proxy = Proxy(*upstream, seed=seed)
         self.environment = self.proxy.environment()
         self.store = f"s3://{name}?table={name}"
-        self.options = ["--create-table"]
+        self.options = ["--create.table", "true"]
 
     def gateway(self, *options):
         made = Gateway(self.store, self.environment, [*([] if self.local else self.options), *options])
         self.gateways.append(made)
         return made
+
+    def function(self):
+        self.functions.append(Function(self))
+        return self.functions[-1]
 
     def topic(self, gateway, name, partitions):
         subprocess.run([os.environ["KAFKA_CLIENT"], "create", gateway.kafka, name, str(partitions)], check=True)
@@ -258,7 +335,9 @@ class World:
         return self.clients[-1]
 
     def writer(self, doors, topic, name, pause_s=0.0):
-        self.clients.append(HttpWriter(self.history, doors, topic, name, pause_s))
+        """doors: addresses of HTTP doors, or a function."""
+        made = LambdaWriter if isinstance(doors, Function) else HttpWriter
+        self.clients.append(made(self.history, doors, topic, name, pause_s))
         self.clients[-1].start()
         return self.clients[-1]
 
@@ -270,15 +349,15 @@ class World:
             client.join()
         self.clients = []
 
-    def verdict(self, gateways, topic, partitions):
+    def verdict(self, gateways, topic, partitions, functions=()):
         """Fresh readers at every door; what the checker finds, in sentences."""
         for i, gateway in enumerate(gateways):
             reader = KafkaClient(self.history, "read", gateway, topic, partitions, f"final-kafka-{i}")
             reader.process.stdin.close()
             reader.join()
-        for i, gateway in enumerate(gateways):
+        for i, door in enumerate([*gateways, *functions]):
             for partition in range(partitions):
-                read_http(self.history, gateway.get, topic, f"final-http-{i}", partition)
+                read_http(self.history, door.get, topic, f"final-http-{i}", partition)
         return self.history.check()
 
     def close(self):
@@ -289,6 +368,8 @@ class World:
                 client.process.wait()
             else:
                 client.end()
+        for function in self.functions:
+            function.close()
         statuses = [gateway.stop() for gateway in self.gateways if gateway.process.poll() is None]
         if self.proxy is not None:
             self.proxy.stop()

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""What S3 and DynamoDB would charge for, counted on the wire by the proxy, with AWS's latencies.
+
+COST_S: seconds of the run at 1,000 records of 1 KiB a second; 1,000 is a million records. A shorter run is scaled to a
+million: what is counted is the steady state between two instants under load, a rate, and nothing in it happens less often
+than every few seconds but checkpoints, whose cost is added as counted, whole."""
+import os
+import subprocess
+import time
+import unittest
+
+from world import World
+
+COST_S = int(os.environ.get("COST_S", "60"))
+RECORDS_S = 1000
+TOPICS, PARTITIONS = 4, 4
+MILLION = 1000000
+MILLION_PUTS_MAX, MILLION_WRITE_UNITS_MAX = 10000, 10000
+
+
+class Cost(unittest.TestCase):
+    def setUp(self):
+        self.world = World()
+        self.world.proxy.aws_latencies()
+        self.gateway = self.world.gateway()
+
+    def tearDown(self):
+        self.assertEqual(self.world.close(), [0])
+
+    def count(self, act):
+        """What `act` costs."""
+        self.world.proxy.forget()
+        act()
+        return self.world.proxy.counts()
+
+    def produce_one(self):
+        world = self.world
+        writer = world.writer([self.gateway.http], "one", f"h{len(world.clients)}", pause_s=60)
+        limit = time.monotonic() + 30
+        while not writer.events and time.monotonic() < limit:
+            time.sleep(0.01)
+        self.assertTrue(writer.events and writer.events[1].startswith("a "), writer.events)
+
+    def test_a_million_records(self):
+        topics = [f"t{i}" for i in range(TOPICS)]
+        for topic in topics:
+            self.world.topic(self.gateway, topic, PARTITIONS)
+        command = [os.environ["PACE"], self.gateway.kafka, ",".join(topics), str(PARTITIONS), "1024", str(RECORDS_S),
+                   str(COST_S + 8), "5", "5"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as pace:
+            time.sleep(5)
+            counts = self.count(lambda: time.sleep(COST_S))
+            latency = pace.communicate(timeout=300)[0].strip()
+        scale = MILLION / (COST_S * RECORDS_S)
+        puts, units = counts.requests("s3.put") * scale, counts.write_units() * scale
+        print(f"a million records: {puts:.0f} PUTs, {units:.0f} write units, {counts.read_units() * scale:.0f} read units, "
+              f"{counts.requests('s3.get') * scale:.0f} GETs, {counts.requests('s3.list')} LISTs; {latency}\n{counts}")
+        self.assertGreater(puts, 1000)  # so much must have gone through the proxy
+        self.assertLessEqual(puts, MILLION_PUTS_MAX)
+        self.assertLessEqual(units, MILLION_WRITE_UNITS_MAX)
+        self.assertEqual(counts.requests("s3.list"), 0)
+        self.assertGreater(counts.sum("bytes_in", "s3.put"), 0.9 * COST_S * RECORDS_S * 1024)
+
+    def test_one_small_produce(self):
+        self.produce_one()  # makes the topic
+        time.sleep(1)
+        counts = self.count(self.produce_one)
+        self.assertEqual(counts.sum("write_units", r"dynamodb\..*", "journal"), 1, str(counts))
+        self.assertEqual(counts.write_units("(?!gateways).*"), 1, str(counts))
+        self.assertEqual(counts.requests(r"s3\..*"), 0, str(counts))
+
+    def test_a_consume_at_the_tail(self):
+        self.produce_one()
+        self.gateway.get("/topics/one/consume?offset=1&limit=10")
+        reads = 40
+
+        def consume():
+            for _ in range(reads):
+                status, body = self.gateway.get("/topics/one/consume?offset=2&limit=10")
+                self.assertEqual((status, b'"messages":[]' in body), (200, True), body)
+        began = time.monotonic()
+        counts = self.count(consume)
+        beside = (time.monotonic() - began) + 1  # a gateway with connections syncs once a second by itself
+        print(f"{reads} consumes at the tail: {counts.read_units()} read units, {counts.requests(r's3..*')} requests to S3")
+        self.assertGreaterEqual(counts.read_units(), reads / 2)  # each must look whether there is more
+        self.assertLessEqual(counts.read_units(), reads + beside, str(counts))
+        self.assertEqual(counts.requests(r"s3\..*"), 0, str(counts))
+
+    def test_an_idle_gateway(self):
+        self.produce_one()
+        self.world.finish()
+        time.sleep(2)
+        counts = self.count(lambda: time.sleep(15))
+        print(f"an idle gateway for 15 s: {counts.write_units()} write units, {counts.read_units()} read units")
+        self.assertEqual(counts.write_units("(?!gateways).*"), 0, str(counts))
+        self.assertLessEqual(counts.write_units("gateways"), 6, str(counts))  # its registration, every 3 s
+        self.assertEqual(counts.requests(r"s3\..*"), 0, str(counts))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
