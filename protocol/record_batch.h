@@ -57,6 +57,10 @@ enum kp_error kp_batch_peek(struct kp_slice bytes, struct kp_batch *batch);
  * KP_ERROR_INVALID_TIMESTAMP for a batch that claims log append time, which only the server may give. */
 enum kp_error kp_batch_check(struct kp_slice bytes, struct kp_batch *batch, const char **reason);
 
+/* CRC-32C over bytes that end with a whole batch, from that of the bytes before it. The batch has passed
+ * kp_batch_check: its own CRC stands for most of it. */
+uint32_t kp_batch_sum(uint32_t crc, struct kp_slice batch);
+
 /* Sets the two fields outside the CRC, in place. */
 void kp_batch_patch(uint8_t *batch, int64_t base_offset, int32_t leader_epoch);
 /* Turns a batch into one of log append time, in place: attribute, max timestamp, new CRC. */

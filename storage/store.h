@@ -48,6 +48,8 @@ struct st_object_put {
     char name[ST_OBJECT_NAME_MAX];
     struct kp_blob *buffer;
     size_t at, len;
+    bool summed;  /* crc is the CRC-32C of the data, which the caller knew already; else the backend computes it */
+    uint32_t crc;
     enum st_error error;
     int64_t date_ms;
     void (*done)(struct st_object_put *op);

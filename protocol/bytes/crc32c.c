@@ -22,6 +22,7 @@
 typedef uint32_t crc_function(uint32_t state, const uint8_t *at, size_t len);
 
 static uint32_t tables[8][256];
+static uint32_t zero_bytes[64]; /* factors of 2^i bytes that follow: x^(8 * 2^i) */
 static crc_function *update; /* works on the inverted state */
 
 /* a * b modulo the polynomial. */
@@ -175,6 +176,10 @@ HARDWARE static uint32_t update_hardware(uint32_t first_state, const uint8_t *at
 /* Before main, so that no caller needs a once-flag and no thread can see half of a table. */
 __attribute__((constructor)) static void choose(void) {
     tables_init();
+    zero_bytes[0] = power(8);
+    for (int i = 1; i < 64; i++) {
+        zero_bytes[i] = multiply(zero_bytes[i - 1], zero_bytes[i - 1]);
+    }
     update = update_table;
 #if defined(__x86_64__) || defined(__aarch64__)
     if (hardware_present()) {
@@ -189,6 +194,15 @@ __attribute__((constructor)) static void choose(void) {
 
 uint32_t kp_crc32c(uint32_t crc, const void *bytes, size_t len) {
     return ~update(~crc, bytes, len);
+}
+
+uint32_t kp_crc32c_join(uint32_t first, uint32_t second, uint64_t second_len) {
+    for (int bit = 0; second_len != 0; bit++, second_len >>= 1) {
+        if (second_len & 1) {
+            first = multiply(first, zero_bytes[bit]);
+        }
+    }
+    return first ^ second;
 }
 
 uint32_t kp_crc32c_portable(uint32_t crc, const void *bytes, size_t len) {

@@ -60,6 +60,21 @@ static void crc32c_of_two_parts_continues(void **state) {
     }
 }
 
+static void crc32c_of_two_parts_joins(void **state) {
+    (void)state;
+    static uint8_t bytes[100000];
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i] = (uint8_t)(i * 131 + i / 251);
+    }
+    uint32_t whole = kp_crc32c(0, bytes, sizeof bytes);
+    static const size_t cuts[] = {0, 1, 21, 4096, 65535, 65536, 99999, 100000};
+    for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        uint32_t first = kp_crc32c(0, bytes, cuts[i]);
+        uint32_t second = kp_crc32c(0, bytes + cuts[i], sizeof bytes - cuts[i]);
+        assert_int_equal(kp_crc32c_join(first, second, sizeof bytes - cuts[i]), whole);
+    }
+}
+
 /* ---- varint ---- */
 
 static void varints_round_trip_at_every_width(void **state) {
@@ -457,6 +472,7 @@ int main(void) {
         cmocka_unit_test(crc32c_gives_the_published_values),
         cmocka_unit_test(crc32c_is_the_same_with_and_without_instructions_for_every_length_and_alignment),
         cmocka_unit_test(crc32c_of_two_parts_continues),
+        cmocka_unit_test(crc32c_of_two_parts_joins),
         cmocka_unit_test(varints_round_trip_at_every_width),
         cmocka_unit_test(zigzag_is_as_protobuf_has_it),
         cmocka_unit_test(a_varint_that_does_not_fit_is_refused),

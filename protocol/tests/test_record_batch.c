@@ -190,6 +190,22 @@ static void a_producer_with_epoch_and_sequence_is_accepted(void **state) {
     kp_blob_unref(blob);
 }
 
+static void the_sum_over_batches_is_that_of_their_bytes(void **state) {
+    (void)state;
+    static uint8_t value[200 * 1000];
+    memset(value, 'v', sizeof value);
+    static const size_t sizes[] = {10, 65000, 65536, 200 * 1000};
+    uint32_t sum = 0, expected = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct kp_new_record record = {.value = kp_slice_of(value, sizes[i])};
+        struct kp_blob *blob = kp_batch_build(&record, 1);
+        sum = kp_batch_sum(sum, bytes_of(blob));
+        expected = kp_crc32c(expected, blob->data, blob->size);
+        assert_int_equal(sum, expected);
+        kp_blob_unref(blob);
+    }
+}
+
 static void append_time_replaces_all_timestamps_and_keeps_the_checksum_right(void **state) {
     (void)state;
     struct kp_blob *blob = kp_batch_build(records, 3);
@@ -318,6 +334,7 @@ int main(void) {
         cmocka_unit_test(what_a_client_may_not_send_is_refused_even_with_a_right_checksum),
         cmocka_unit_test(a_count_that_the_bytes_cannot_hold_is_refused),
         cmocka_unit_test(a_producer_with_epoch_and_sequence_is_accepted),
+        cmocka_unit_test(the_sum_over_batches_is_that_of_their_bytes),
         cmocka_unit_test(append_time_replaces_all_timestamps_and_keeps_the_checksum_right),
         cmocka_unit_test(compressed_records_read_back_with_every_codec),
         cmocka_unit_test(damaged_records_end_the_reading),

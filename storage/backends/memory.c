@@ -11,6 +11,9 @@
  */
 #include "storage/backends/memory.h"
 
+#include "protocol/bytes/crc32c.h"
+
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -201,6 +204,7 @@ static size_t object_seek(const struct core *core, const char *name, bool *found
 }
 
 static enum st_error object_keep(struct core *core, const struct st_object_put *op, const uint8_t *bytes) {
+    assert(!op->summed || op->crc == kp_crc32c(0, bytes, op->len));
     bool found;
     size_t at = object_seek(core, op->name, &found);
     if (found) {

@@ -1,5 +1,7 @@
 #include "storage/backends/sim_state.h"
 
+#include "protocol/bytes/crc32c.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -63,6 +65,7 @@ static struct sim_object *object_of(struct sim_state *state, const char *name) {
 }
 
 enum st_error sim_state_object_put(struct sim_state *state, const struct st_object_put *op, struct kp_slice data) {
+    sim_rule(state, !op->summed || op->crc == kp_crc32c(0, data.ptr, data.len), "an object's sum is not of its bytes");
     struct sim_object *old = object_of(state, op->name);
     if (old != NULL) {
         sim_rule(state, old->len == data.len && memcmp(old->data, data.ptr, old->len) == 0,

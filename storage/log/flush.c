@@ -174,7 +174,13 @@ static void upload_done(struct st_object_put *op) {
 static void upload_send(struct st_flush *flush) {
     struct st_engine *engine = flush->engine;
     flush->put = (struct st_object_put){
-        .buffer = flush->object.blob, .at = flush->object.at, .len = flush->object.used, .done = upload_done};
+        .buffer = flush->object.blob,
+        .at = flush->object.at,
+        .len = flush->object.used,
+        .summed = true,
+        .crc = flush->object.crc,
+        .done = upload_done,
+    };
     uint64_t begun = engine->journal.fold->slot;
     if (!engine->store->ops->object_name(engine->store, ST_OBJECT_INGEST, engine->journal.number, begun,
                                          flush->object.used, flush->put.name)) {

@@ -1,6 +1,7 @@
 /* Objects cut from slabs. */
 #include "storage/log/object_buffer.h"
 
+#include "protocol/record_batch.h"
 #include "storage/runtime/metrics.h"
 
 enum {
@@ -48,10 +49,10 @@ bool st_object_buffer_fits(const struct st_store_profile *profile, const struct 
 }
 
 bool st_object_buffer_add(struct st_slabs *slabs, const struct st_store_profile *profile,
-                          struct st_object_buffer *buffer, struct kp_slice bytes, bool *moved) {
-    size_t len = buffer->used + bytes.len;
+                          struct st_object_buffer *buffer, struct kp_slice batch, bool *moved) {
+    size_t len = buffer->used + batch.len;
     *moved = false;
-    if (!st_object_buffer_fits(profile, buffer, bytes.len)) {
+    if (!st_object_buffer_fits(profile, buffer, batch.len)) {
         size_t room = 2 * len < profile->flush_limit ? 2 * len : len;
         if (!slab_for(slabs, profile, st_object_buffer_size(profile, room))) {
             return false;
@@ -60,12 +61,14 @@ bool st_object_buffer_add(struct st_slabs *slabs, const struct st_store_profile 
         memcpy(st_object_buffer_data(profile, &next), st_object_buffer_data(profile, buffer), buffer->used);
         st_metrics.produce_copied_bytes_total += buffer->used;
         next.used = buffer->used;
+        next.crc = buffer->crc;
         kp_blob_unref(buffer->blob);
         *buffer = next;
         *moved = true;
     }
-    memcpy(st_object_buffer_data(profile, buffer) + buffer->used, bytes.ptr, bytes.len);
-    st_metrics.produce_copied_bytes_total += bytes.len;
+    memcpy(st_object_buffer_data(profile, buffer) + buffer->used, batch.ptr, batch.len);
+    st_metrics.produce_copied_bytes_total += batch.len;
+    buffer->crc = kp_batch_sum(buffer->crc, batch);
     buffer->used = len;
     return true;
 }

@@ -21,6 +21,7 @@ struct st_object_buffer {
     struct kp_blob *blob; /* one reference; NULL: not begun */
     size_t at;            /* where the object begins in it */
     size_t used;          /* bytes of data */
+    uint32_t crc;         /* CRC-32C of the data */
 };
 
 /* Begins an object that is going to hold at least `least` bytes. False: out of memory. One object at a time is open. */
@@ -28,9 +29,10 @@ bool st_object_buffer_begin(struct st_slabs *slabs, const struct st_store_profil
                             struct st_object_buffer *buffer, size_t least);
 /* Whether `len` more bytes fit in its slab. */
 bool st_object_buffer_fits(const struct st_store_profile *profile, const struct st_object_buffer *buffer, size_t len);
-/* Appends bytes. *moved: the data lies elsewhere now. False: out of memory, nothing changed. */
+/* Appends a record batch whose CRC was checked. *moved: the data lies elsewhere now. False: out of memory, nothing
+ * changed. */
 bool st_object_buffer_add(struct st_slabs *slabs, const struct st_store_profile *profile,
-                          struct st_object_buffer *buffer, struct kp_slice bytes, bool *moved);
+                          struct st_object_buffer *buffer, struct kp_slice batch, bool *moved);
 /* The object is complete; the rest of its slab is for the next. */
 void st_object_buffer_close(struct st_slabs *slabs, const struct st_store_profile *profile,
                             const struct st_object_buffer *buffer);

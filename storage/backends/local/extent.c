@@ -196,12 +196,13 @@ static int open_to_write(struct st_extents *extents, const char *path) {
     return fd;
 }
 
-enum st_error st_extents_put(struct st_extents *extents, const char *name, uint8_t *buffer, size_t len) {
+enum st_error st_extents_put(struct st_extents *extents, const char *name, uint8_t *buffer, size_t len,
+                              uint32_t crc) {
     struct st_extent_place place;
     if (!st_extent_name_parse(name, &place) || place.writer != extents->writer || place.number == 0) {
         return ST_REFUSED;
     }
-    struct st_object_header header = {.len = len, .crc = kp_crc32c(0, buffer + ST_HEADER_SIZE, len)};
+    struct st_object_header header = {.len = len, .crc = crc};
     snprintf(header.name, sizeof header.name, "%s", name);
     st_object_header_write(&header, buffer);
     uint64_t size = footprint(len);

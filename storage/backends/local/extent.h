@@ -68,7 +68,7 @@ void st_extents_make_ahead(struct st_extents *extents, uint32_t number);
 
 /* `buffer`: header room, data, padding, as st_object_put describes it. ST_REFUSED: the object does not exist as far as
  * anybody may rely on it, and it needs a new name. */
-enum st_error st_extents_put(struct st_extents *extents, const char *name, uint8_t *buffer, size_t len);
+enum st_error st_extents_put(struct st_extents *extents, const char *name, uint8_t *buffer, size_t len, uint32_t crc);
 /* True when this process will not write into the extent any more. */
 bool st_extents_closed(struct st_extents *extents, uint32_t number);
 

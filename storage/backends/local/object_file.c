@@ -74,12 +74,12 @@ static int write_temporary(const struct st_fs *fs, int directory, const char *te
 }
 
 enum st_error st_object_file_put(const struct st_fs *fs, int directory, const char *name, const char *temporary,
-                                 uint8_t *buffer, size_t len) {
+                                 uint8_t *buffer, size_t len, uint32_t crc) {
     char parent[PARENT_MAX];
     if (!st_object_file_name_valid(name) || !parent_of(name, parent)) {
         return ST_REFUSED;
     }
-    struct st_object_header header = {.len = len, .crc = kp_crc32c(0, buffer + ST_HEADER_SIZE, len)};
+    struct st_object_header header = {.len = len, .crc = crc};
     snprintf(header.name, sizeof header.name, "%s", name);
     st_object_header_write(&header, buffer);
 

@@ -21,7 +21,7 @@ bool st_object_file_name_valid(const char *name);
 
 /* `temporary`: a path that no other thread or process uses. */
 enum st_error st_object_file_put(const struct st_fs *fs, int directory, const char *name, const char *temporary,
-                                 uint8_t *buffer, size_t len);
+                                 uint8_t *buffer, size_t len, uint32_t crc);
 enum st_error st_object_file_delete(const struct st_fs *fs, int directory, const char *name);
 
 /* Names of the regular entries of a directory in the order of their bytes, malloc'ed as one block with the pointers in

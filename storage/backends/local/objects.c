@@ -50,13 +50,14 @@ static void put_run(struct st_local *local, void *arg) {
     struct st_object_put *op = arg;
     struct st_extent_place place;
     uint8_t *bytes = op->buffer->data + op->at;
+    uint32_t crc = op->summed ? op->crc : kp_crc32c(0, bytes + ST_HEADER_SIZE, op->len);
     if (st_extent_name_parse(op->name, &place)) {
-        op->error = st_extents_put(&local->extents, op->name, bytes, op->len);
+        op->error = st_extents_put(&local->extents, op->name, bytes, op->len, crc);
     } else {
         char temporary[64];
         snprintf(temporary, sizeof temporary, "tmp/%016" PRIx64 "-%u", local->writer.id,
                  atomic_fetch_add(&temporaries, 1));
-        op->error = st_object_file_put(local->fs, local->directory, op->name, temporary, bytes, op->len);
+        op->error = st_object_file_put(local->fs, local->directory, op->name, temporary, bytes, op->len, crc);
     }
     op->date_ms = st_local_date_ms();
 }
