@@ -16,6 +16,7 @@
 #include "lambda/response.h"
 #include "lambda/router.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SPARE_MAX 256 /* exchanges kept for reuse */
@@ -87,7 +88,11 @@ static void answer_from_loop(struct st_task *task) {
 
 static void deadline_passed(struct st_timer *timer) {
     struct rest_exchange *exchange = ST_OWNER(timer, struct rest_exchange, deadline);
-    rest_exchange_error(exchange, REST_STORE_AWAY);
+    if (exchange->late != ST_OK) {
+        rest_exchange_store_error(exchange, exchange->late);
+    } else {
+        rest_exchange_error(exchange, REST_STORE_AWAY);
+    }
 }
 
 static void go_on(struct st_task *task) {
@@ -163,6 +168,7 @@ bool rest_handle(struct rest *rest, struct rest_call *call) {
     exchange->hurried = false;
     exchange->waited = false;
     exchange->last_words = NULL;
+    exchange->late = ST_OK;
     call->streaming = false;
     call->cut = false;
     exchange->end_ns = call->timeout_ms > 0 ? st_now_ns(rest->loop) + call->timeout_ms * ST_MS : ST_NEVER;
@@ -203,6 +209,11 @@ void rest_exchange_wait(struct rest_exchange *exchange) {
 void rest_exchange_commit(struct rest_exchange *exchange) {
     exchange->busy = true;
     st_timer_stop(exchange->rest->loop, &exchange->deadline);
+}
+
+void rest_exchange_commit_within(struct rest_exchange *exchange, enum st_error late) {
+    rest_exchange_wait(exchange);
+    exchange->late = late;
 }
 
 bool rest_exchange_resume(struct rest_exchange *exchange) {
@@ -369,6 +380,12 @@ void rest_exchange_error_text(struct rest_exchange *exchange, enum rest_error er
     struct rest_response response;
     rest_response_error_text(&response, error, text);
     answer_error(exchange, &response);
+}
+
+void rest_exchange_json_error(struct rest_exchange *exchange, enum rest_json_error error, size_t at) {
+    char text[160];
+    snprintf(text, sizeof text, "The body %s (at byte %zu).", rest_json_error_text(error), at);
+    rest_exchange_error_text(exchange, REST_BAD_JSON, text);
 }
 
 void rest_exchange_store_error(struct rest_exchange *exchange, enum st_error error) {

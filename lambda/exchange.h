@@ -9,27 +9,62 @@
 #ifndef REST_EXCHANGE_H
 #define REST_EXCHANGE_H
 
+#include "lambda/form.h"
+#include "lambda/parts.h"
 #include "lambda/rest.h"
 #include "lambda/writer.h"
 
+#define REST_FIRST_OFFSET 1 /* of a topic that is made here */
+
 struct rest_produce {
-    struct kp_blob *batch;
-    struct st_append_part part;
+    struct kp_arena arena;
+    struct rest_message *messages; /* slices lie in the request's body, or in the arena */
+    size_t count;
+    struct rest_message only;
+    bool several; /* the request had an array, so the answer has */
+    bool placed;  /* the answer to a single one names its partition */
+    struct rest_parts parts;
     struct st_append append;
     struct st_topic_create create;
     unsigned tries;
 };
 
 struct rest_consume {
+    enum rest_form form;
+    bool streams; /* the answer is sent in pieces */
+    struct rest_message_form how;
     struct st_read_part part;
     struct st_read read;
     struct rest_writer writer;
     struct kp_arena arena;
+    struct kp_uuid topic_id; /* of the topic that was read from */
+    bool moved;              /* something was read: the cursor stands */
+    bool past_bytes;         /* the next message does not fit max_bytes any more */
     int64_t asked;  /* the parameter; -1: left out */
     int64_t cursor; /* offset of the next record to look at; -1: not known yet */
-    size_t limit, count;
+    size_t limit, count; /* messages still wanted; in what is written now */
+    size_t bytes_left;   /* of answer, for the rest of it */
     size_t inflated; /* bytes so far */
     unsigned reads;
+    bool opened;
+    int64_t wait_ns;  /* how long nothing may come */
+    int64_t until_ns; /* when waiting ends */
+    int64_t end_ns;   /* when a stream ends */
+    int64_t spoke_ns; /* when a stream of events last said something */
+};
+
+struct rest_topics {
+    struct rest_writer writer;
+    struct kp_arena arena;
+    uint8_t prefix[ST_TOPIC_NAME_MAX], after[ST_TOPIC_NAME_MAX];
+    size_t prefix_len, after_len, limit;
+    struct st_topic_create create;
+    struct st_topic_delete delete;
+    struct st_find_time find;
+    struct kp_uuid id;
+    bool one, by_time; /* offsets: of one partition; by timestamp */
+    int32_t first, partition, beyond;
+    int64_t time_ms;
 };
 
 struct rest_exchange {
@@ -46,6 +81,7 @@ struct rest_exchange {
     int64_t deadline_ns; /* of what is under way */
     int64_t end_ns;      /* of the call itself; ST_NEVER: it has no timeout of its own */
     struct st_timer deadline;
+    enum st_error late; /* what the deadline answers; ST_OK: that the store is away */
     struct st_task answer;
     struct st_sync sync;
     void (*after_sync)(struct rest_exchange *exchange);
@@ -58,6 +94,7 @@ struct rest_exchange {
     union {
         struct rest_produce produce;
         struct rest_consume consume;
+        struct rest_topics topics;
     };
     void (*release)(struct rest_exchange *exchange); /* frees what the handler holds; may be NULL */
     /* Of a handler that streams: an error's JSON as the stream's last words. */
@@ -89,6 +126,8 @@ void rest_exchange_renew(struct rest_exchange *exchange);
 void rest_exchange_wait(struct rest_exchange *exchange);
 /* Before an append, which has a timeout of its own and alone knows whether the record is surely not stored. */
 void rest_exchange_commit(struct rest_exchange *exchange);
+/* Before an operation that changes something and is not bounded in time: the deadline answers `late` in its place. */
+void rest_exchange_commit_within(struct rest_exchange *exchange, enum st_error late);
 /* In an operation's callback: false when the call was answered meanwhile; the exchange is then gone. */
 bool rest_exchange_resume(struct rest_exchange *exchange);
 /* Brings the fold to the tail, then calls `after`; answers 503 itself when the store cannot be read. */
@@ -121,6 +160,8 @@ void rest_exchange_done(struct rest_exchange *exchange);
 void rest_exchange_error(struct rest_exchange *exchange, enum rest_error error);
 /* An error with a sentence of its own, plain ASCII without quotes. */
 void rest_exchange_error_text(struct rest_exchange *exchange, enum rest_error error, const char *text);
+/* A body that is no JSON object: what is wrong, and where. */
+void rest_exchange_json_error(struct rest_exchange *exchange, enum rest_json_error error, size_t at);
 void rest_exchange_store_error(struct rest_exchange *exchange, enum st_error error);
 
 #endif

@@ -489,6 +489,41 @@ struct kp_slice rest_json_inside(struct kp_slice value) {
     return string ? kp_slice_of(value.ptr + 1, value.len - 2) : (struct kp_slice){NULL, 0};
 }
 
+/* ---- what was checked, taken apart ---- */
+
+enum rest_json_kind rest_json_kind(struct kp_slice value) {
+    switch (value.ptr[0]) {
+    case '{':
+        return REST_JSON_OBJECT;
+    case '[':
+        return REST_JSON_ARRAY;
+    case '"':
+        return REST_JSON_STRING;
+    default:
+        return value.ptr[0] == '-' || is_digit(value.ptr[0]) ? REST_JSON_NUMBER : REST_JSON_WORD;
+    }
+}
+
+struct kp_slice rest_json_text(struct kp_slice inside, struct kp_arena *arena) {
+    if (inside.len == 0 || memchr(inside.ptr, '\\', inside.len) == NULL) {
+        return inside;
+    }
+    uint8_t *text = kp_arena_alloc_raw(arena, inside.len);
+    return text == NULL ? (struct kp_slice){NULL, 0} : kp_slice_of(text, rest_json_unescape(inside, text));
+}
+
+bool rest_json_whole(struct kp_slice value, int64_t *number) {
+    *number = 0;
+    for (size_t i = 0; i < value.len; i++) {
+        int digit = value.ptr[i] - '0';
+        if (!is_digit(value.ptr[i]) || *number > (INT64_MAX - digit) / 10) {
+            return false;
+        }
+        *number = *number * 10 + digit;
+    }
+    return value.len > 0;
+}
+
 bool rest_json_valid(struct kp_slice text) {
     if (text.len == 0) {
         return false;

@@ -9,7 +9,7 @@
 #ifndef REST_JSON_H
 #define REST_JSON_H
 
-#include "protocol/bytes/slice.h"
+#include "protocol/bytes/arena.h"
 
 #define REST_JSON_DEPTH 512
 
@@ -42,6 +42,16 @@ bool rest_json_next_value(struct kp_slice *array, struct kp_slice *value);
 size_t rest_json_unescape(struct kp_slice inside, uint8_t *into);
 /* The inside of a value that is a string; ptr NULL when it is none. */
 struct kp_slice rest_json_inside(struct kp_slice value);
+
+/* What a value of checked JSON is, by its first byte. */
+enum rest_json_kind { REST_JSON_OBJECT, REST_JSON_ARRAY, REST_JSON_STRING, REST_JSON_NUMBER, REST_JSON_WORD };
+enum rest_json_kind rest_json_kind(struct kp_slice value);
+
+/* What the inside of a checked string means: itself when it has no escapes, else text in the arena. ptr NULL: the arena
+ * is exhausted. */
+struct kp_slice rest_json_text(struct kp_slice inside, struct kp_arena *arena);
+/* A checked number that is whole and not negative, written without fraction and exponent. False for another value. */
+bool rest_json_whole(struct kp_slice value, int64_t *number);
 
 bool rest_json_valid(struct kp_slice text); /* any one JSON value, blanks around it allowed */
 bool rest_utf8_valid(struct kp_slice text);

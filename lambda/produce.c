@@ -1,57 +1,98 @@
 /*
- * POST /topics/{topic}/produce with {"payload": any JSON} -> {"topic":"...","offset":N}
+ * POST /topics/{topic}/produce
+ *   {"payload": any JSON, "key"?, "headers"?, "partition"?, "timestamp"?}   -> {"topic":"...","offset":N}
+ *   {"messages": [such objects]}    -> {"topic":"...","messages":[{"partition":0,"offset":N}, ...]}, in their order
  *
- * The record's value is the payload's bytes as they were sent, in a batch of one record. The batch is built before
- * anything is waited for, so the request's body is needed no longer than this call.
+ * message.h has the form of a message; the answer to a single one names its partition when the request named one, or a
+ * key. A record's value is the payload's bytes as they were sent. Messages without a timestamp get the time of arrival.
  *
  *   topic known --------------------------------------------> append -> answer
  *   topic unknown -> create it (1 partition, first offset 1) -> look again
  *   topic gone meanwhile (a closed id), or being made by another request -> sync -> look again
  *
- * A batch larger than the topic takes is refused here already, so that it is not uploaded first; only after a sync,
- * since the configuration may have changed (the engine decides again, at the commit). A 503 says that the record is
- * surely not stored: everything before the append, and an append that was refused. Once the append has begun only its
- * own answer counts.
+ * All messages go into one append, so they become visible in one entry. What the topic's rules refuse is refused here
+ * before anything is appended, after a sync, since the configuration may have changed; so it is all of them or none.
+ * The engine decides again at the commit, batch by batch: when a rule changes just then, some messages may be stored
+ * and others not, and the answer (207) says so of each.
+ *
+ * A 503 says that nothing is stored: everything before the append, and an append that was refused. Once the append has
+ * begun only its own answer counts.
  */
 #include "lambda/exchange.h"
 
 #include "lambda/json.h"
 #include "lambda/response.h"
-#include "storage/topic_config.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
 #define TRIES_MAX 6 /* how often a topic may vanish, or be in the making, under one request */
-#define HTTP_FIRST_OFFSET 1
+#define MULTI_STATUS 207
+/* What a request is taken apart into, for each byte of its body and in any case. */
+enum { ARENA_PER_BYTE = 8, ARENA_LEAST = 64 << 10, ANSWER_MAX = 8 << 20 };
 
 static void send_to_topic(struct rest_exchange *exchange);
 
 static void release(struct rest_exchange *exchange) {
-    kp_blob_unref(exchange->produce.batch);
+    rest_parts_release(&exchange->produce.parts);
+    kp_arena_release(&exchange->produce.arena);
 }
 
-static int64_t message_bytes_max(const struct st_topic *topic) {
-    struct kp_slice name = KP_SLICE_LIT("max.message.bytes");
-    struct kp_slice value = kp_slice_cstr(st_config_rule(name)->value);
-    for (size_t i = 0; i < topic->config_count; i++) {
-        if (kp_slice_equal(topic->configs[i].name, name)) {
-            value = topic->configs[i].value;
-        }
-    }
-    int64_t bytes = 0;
-    return st_config_number(value, &bytes) ? bytes : 0;
+/* ---- answers ---- */
+
+static const struct st_append_part *part_of(const struct rest_produce *produce, size_t message) {
+    return &produce->parts.parts[produce->parts.part_of[message]];
 }
 
-static void answer_stored(struct rest_exchange *exchange) {
+static int64_t offset_of(const struct rest_produce *produce, size_t message) {
+    return part_of(produce, message)->base_offset + produce->parts.place_in[message];
+}
+
+static void answer_one(struct rest_exchange *exchange) {
+    const struct rest_produce *produce = &exchange->produce;
     struct rest_response *response = &exchange->call->response;
+    char partition[32] = "", json[ST_TOPIC_NAME_MAX + 96];
+    if (produce->placed) {
+        snprintf(partition, sizeof partition, "\"partition\":%" PRId32 ",", part_of(produce, 0)->partition);
+    }
     rest_response_begin(response, 200);
-    char json[ST_TOPIC_NAME_MAX + 64];
-    int len = snprintf(json, sizeof json, "{\"topic\":\"%.*s\",\"offset\":%" PRId64 "}",
-                       KP_SLICE_ARG(rest_exchange_topic(exchange)), exchange->produce.part.base_offset);
+    int len = snprintf(json, sizeof json, "{\"topic\":\"%.*s\",%s\"offset\":%" PRId64 "}",
+                       KP_SLICE_ARG(rest_exchange_topic(exchange)), partition, offset_of(produce, 0));
     kp_chain_copy(&response->body, json, (size_t)len);
     rest_exchange_done(exchange);
 }
+
+static void write_result(struct rest_writer *writer, const struct rest_produce *produce, size_t message) {
+    const struct st_append_part *part = part_of(produce, message);
+    char json[256];
+    int len = snprintf(json, sizeof json, "%s{\"partition\":%" PRId32, message > 0 ? "," : "", part->partition);
+    rest_writer_bytes(writer, kp_slice_of(json, (size_t)len));
+    enum st_error error = st_error_outcome_unknown(part->error) ? ST_UNKNOWN : part->error;
+    len = error == ST_OK ? snprintf(json, sizeof json, ",\"offset\":%" PRId64 "}", offset_of(produce, message))
+                         : snprintf(json, sizeof json, ",\"error\":\"%s\",\"code\":\"%s\"}", st_error_text(error),
+                                    st_error_code(error));
+    rest_writer_bytes(writer, kp_slice_of(json, (size_t)len));
+}
+
+static void answer_all(struct rest_exchange *exchange, int status) {
+    const struct rest_produce *produce = &exchange->produce;
+    struct rest_writer writer;
+    rest_writer_init(&writer, ANSWER_MAX);
+    rest_writer_bytes(&writer, KP_SLICE_LIT("{\"topic\":\""));
+    rest_writer_bytes(&writer, rest_exchange_topic(exchange));
+    rest_writer_bytes(&writer, KP_SLICE_LIT("\",\"messages\":["));
+    for (size_t i = 0; i < produce->count; i++) {
+        write_result(&writer, produce, i);
+    }
+    rest_writer_bytes(&writer, KP_SLICE_LIT("]}"));
+    struct rest_response *response = &exchange->call->response;
+    rest_response_begin(response, status);
+    response->body.failed = writer.failed;
+    rest_writer_finish(&writer, &response->body);
+    rest_exchange_done(exchange);
+}
+
+/* ---- the append ---- */
 
 /* The topic was deleted, perhaps made again under another id: the name decides. */
 static void look_again(struct rest_exchange *exchange) {
@@ -67,27 +108,35 @@ static void appended(struct st_append *append) {
     if (!rest_exchange_resume(exchange)) {
         return;
     }
-    enum st_error error = exchange->produce.part.error;
-    if (error == ST_OK) {
-        answer_stored(exchange);
-    } else if (error == ST_NO_TOPIC_ID || error == ST_NO_TOPIC || error == ST_NO_PARTITION) {
+    struct rest_produce *produce = &exchange->produce;
+    enum st_error error = ST_OK;
+    size_t stored = 0;
+    for (size_t i = 0; i < produce->parts.count; i++) {
+        enum st_error here = produce->parts.parts[i].error;
+        stored += here == ST_OK ? 1 : 0;
+        error = error == ST_OK || st_error_outcome_unknown(here) ? here : error;
+    }
+    bool gone = error == ST_NO_TOPIC_ID || error == ST_NO_TOPIC || error == ST_NO_PARTITION;
+    if (stored == produce->parts.count) {
+        if (produce->several) {
+            answer_all(exchange, 200);
+        } else {
+            answer_one(exchange);
+        }
+    } else if (stored > 0) {
+        answer_all(exchange, MULTI_STATUS);
+    } else if (gone) {
         look_again(exchange);
     } else {
         rest_exchange_store_error(exchange, error);
     }
 }
 
-static void append(struct rest_exchange *exchange, const struct st_topic *topic) {
+static void append(struct rest_exchange *exchange) {
     struct rest_produce *produce = &exchange->produce;
-    struct kp_slice bytes = kp_slice_of(produce->batch->data, produce->batch->size);
-    produce->part = (struct st_append_part){.topic_id = topic->id, .partition = 0, .blob = produce->batch};
-    if (kp_batch_peek(bytes, &produce->part.batch) != KP_ERROR_NONE) {
-        rest_exchange_error(exchange, REST_OVERLOADED);
-        return;
-    }
     produce->append = (struct st_append){
-        .parts = &produce->part,
-        .count = 1,
+        .parts = produce->parts.parts,
+        .count = produce->parts.count,
         .order = exchange->call->order,
         .timeout_ms = rest_exchange_ms_left(exchange),
         .done = appended,
@@ -95,6 +144,8 @@ static void append(struct rest_exchange *exchange, const struct st_topic *topic)
     rest_exchange_commit(exchange);
     st_append(exchange->rest->engine, &produce->append);
 }
+
+/* ---- the topic ---- */
 
 static void created(struct st_topic_create *create) {
     struct rest_exchange *exchange = ST_OWNER(create, struct rest_exchange, produce.create);
@@ -113,61 +164,148 @@ static void created(struct st_topic_create *create) {
 }
 
 static void create(struct rest_exchange *exchange) {
-    if (++exchange->produce.tries >= TRIES_MAX) {
+    struct rest_produce *produce = &exchange->produce;
+    for (size_t i = 0; i < produce->count; i++) {
+        if (produce->messages[i].partition > 0) { /* it would be made with one partition */
+            if (exchange->synced) {
+                rest_exchange_store_error(exchange, ST_NO_PARTITION);
+            } else {
+                rest_exchange_sync(exchange, send_to_topic);
+            }
+            return;
+        }
+    }
+    if (++produce->tries >= TRIES_MAX) {
         rest_exchange_store_error(exchange, ST_REFUSED);
         return;
     }
-    exchange->produce.create = (struct st_topic_create){
+    produce->create = (struct st_topic_create){
         .name = rest_exchange_topic(exchange),
         .partitions = 1,
-        .first_offset = HTTP_FIRST_OFFSET,
+        .first_offset = REST_FIRST_OFFSET,
         .done = created,
     };
     rest_exchange_wait(exchange);
-    st_topic_create(exchange->rest->engine, &exchange->produce.create);
+    st_topic_create(exchange->rest->engine, &produce->create);
 }
 
-static void send_to_topic(struct rest_exchange *exchange) {
-    const struct st_topic *topic = st_topic_by_name(exchange->rest->engine, rest_exchange_topic(exchange));
-    if (topic == NULL) {
-        create(exchange);
-    } else if ((int64_t)exchange->produce.batch->size <= message_bytes_max(topic)) {
-        append(exchange, topic);
-    } else if (!exchange->synced) {
-        rest_exchange_sync(exchange, send_to_topic);
-    } else {
+static void refuse(struct rest_exchange *exchange, enum rest_parts_result result) {
+    switch (result) {
+    case REST_PARTS_NO_PARTITION:
+        rest_exchange_store_error(exchange, ST_NO_PARTITION);
+        return;
+    case REST_PARTS_FAR:
+        rest_exchange_error(exchange, REST_FAR_TIMESTAMP);
+        return;
+    case REST_PARTS_TOO_LARGE:
         rest_exchange_store_error(exchange, ST_TOO_LARGE);
-    }
-}
-
-static void refuse_json(struct rest_exchange *exchange, enum rest_json_error error, size_t at) {
-    char text[160];
-    snprintf(text, sizeof text, "The body %s (at byte %zu).", rest_json_error_text(error), at);
-    rest_exchange_error_text(exchange, REST_BAD_JSON, text);
-}
-
-void rest_produce_start(struct rest_exchange *exchange) {
-    struct rest_json_member payload = {.name = KP_SLICE_LIT("payload")};
-    size_t at;
-    enum rest_json_error error = rest_json_object(exchange->call->request.body.bytes, &payload, 1, &at);
-    if (error != REST_JSON_OK) {
-        refuse_json(exchange, error, at);
         return;
-    }
-    if (payload.value.ptr == NULL) {
-        rest_exchange_error(exchange, REST_MISSING_PAYLOAD);
+    case REST_PARTS_TOO_MANY:
+        rest_exchange_error(exchange, REST_TOO_MANY_PARTS);
         return;
-    }
-    struct kp_new_record record = {
-        .timestamp_ms = st_now_wall_ms(exchange->rest->loop),
-        .value = payload.value,
-    };
-    exchange->produce.tries = 0;
-    exchange->produce.batch = kp_batch_build(&record, 1);
-    exchange->release = release;
-    if (exchange->produce.batch == NULL) {
+    case REST_PARTS_OK:
+    case REST_PARTS_NO_MEMORY:
         rest_exchange_error(exchange, REST_OVERLOADED);
         return;
     }
-    send_to_topic(exchange);
+}
+
+static void send_to_topic(struct rest_exchange *exchange) {
+    struct rest_produce *produce = &exchange->produce;
+    const struct st_topic *topic = st_topic_by_name(exchange->rest->engine, rest_exchange_topic(exchange));
+    if (topic == NULL) {
+        create(exchange);
+        return;
+    }
+    rest_parts_release(&produce->parts);
+    enum rest_parts_result result = rest_parts_make(&produce->parts, topic, produce->messages, produce->count,
+                                                    st_now_wall_ms(exchange->rest->loop));
+    bool may_change = result == REST_PARTS_NO_PARTITION || result == REST_PARTS_FAR || result == REST_PARTS_TOO_LARGE ||
+                      result == REST_PARTS_TOO_MANY;
+    if (result == REST_PARTS_OK) {
+        append(exchange);
+    } else if (may_change && !exchange->synced) {
+        rest_exchange_sync(exchange, send_to_topic);
+    } else {
+        refuse(exchange, result);
+    }
+}
+
+/* ---- the request ---- */
+
+/* What is wrong with one of several says which. */
+static void refuse_message(struct rest_exchange *exchange, enum rest_error error, size_t index) {
+    char text[400];
+    snprintf(text, sizeof text, "Message %zu: %s", index, rest_error_text(error));
+    rest_exchange_error_text(exchange, error, text);
+}
+
+/* False: answered. */
+static bool read_several(struct rest_exchange *exchange, struct kp_slice array, int64_t now_ms) {
+    struct rest_produce *produce = &exchange->produce;
+    struct kp_slice rest = array, item;
+    while (produce->count <= REST_MESSAGES_MAX && rest_json_next_value(&rest, &item)) {
+        produce->count++;
+    }
+    if (produce->count == 0 || produce->count > REST_MESSAGES_MAX) {
+        rest_exchange_error(exchange, REST_BAD_MESSAGES);
+        return false;
+    }
+    produce->messages = kp_arena_array(&produce->arena, produce->count, sizeof *produce->messages);
+    if (produce->messages == NULL) {
+        rest_exchange_error(exchange, REST_OVERLOADED);
+        return false;
+    }
+    rest = array;
+    for (size_t i = 0; rest_json_next_value(&rest, &item); i++) {
+        struct rest_json_member members[REST_MEMBER_COUNT];
+        enum rest_error error = REST_BAD_MESSAGES;
+        size_t at;
+        rest_message_members(members);
+        if (rest_json_object(item, members, REST_MEMBER_COUNT, &at) != REST_JSON_OK ||
+            !rest_message_read(members, &produce->arena, now_ms, &produce->messages[i], &error)) {
+            refuse_message(exchange, error, i);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool read_one(struct rest_exchange *exchange, const struct rest_json_member *members, int64_t now_ms) {
+    struct rest_produce *produce = &exchange->produce;
+    enum rest_error error = REST_OVERLOADED;
+    produce->count = 1;
+    produce->messages = &produce->only;
+    if (!rest_message_read(members, &produce->arena, now_ms, &produce->only, &error)) {
+        rest_exchange_error(exchange, error);
+        return false;
+    }
+    produce->placed = produce->only.partition >= 0 || produce->only.record.key.ptr != NULL;
+    return true;
+}
+
+void rest_produce_start(struct rest_exchange *exchange) {
+    struct rest_produce *produce = &exchange->produce;
+    struct kp_slice body = exchange->call->request.body.bytes;
+    struct rest_json_member members[REST_MEMBER_COUNT];
+    size_t at;
+    rest_message_members(members);
+    enum rest_json_error error = rest_json_object(body, members, REST_MEMBER_COUNT, &at);
+    if (error != REST_JSON_OK) {
+        rest_exchange_json_error(exchange, error, at);
+        return;
+    }
+    *produce = (struct rest_produce){.tries = 0};
+    kp_arena_init(&produce->arena, ARENA_LEAST + body.len * ARENA_PER_BYTE);
+    exchange->release = release;
+    int64_t now_ms = st_now_wall_ms(exchange->rest->loop);
+    struct kp_slice messages = members[REST_MEMBER_MESSAGES].value;
+    produce->several = messages.ptr != NULL && members[REST_MEMBER_PAYLOAD].value.ptr == NULL;
+    if (produce->several && rest_json_kind(messages) != REST_JSON_ARRAY) {
+        rest_exchange_error(exchange, REST_BAD_MESSAGES);
+        return;
+    }
+    if (produce->several ? read_several(exchange, messages, now_ms) : read_one(exchange, members, now_ms)) {
+        send_to_topic(exchange);
+    }
 }

@@ -16,6 +16,10 @@ int rest_error_status(enum rest_error error) {
     return errors[error].status;
 }
 
+const char *rest_error_text(enum rest_error error) {
+    return errors[error].text;
+}
+
 void rest_response_begin(struct rest_response *response, int status) {
     response->status = status;
     response->content_type = "application/json";

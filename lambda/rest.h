@@ -124,6 +124,7 @@ enum rest_error {
 };
 
 int rest_error_status(enum rest_error error);
+const char *rest_error_text(enum rest_error error);
 /* Makes `response` (overwriting, not releasing) {"error":"sentence","code":"snake_case"} with its status. */
 void rest_response_error(struct rest_response *response, enum rest_error error);
 void rest_response_header(struct rest_response *response, const char *name, const char *value);

@@ -95,6 +95,7 @@ void rest_match(struct kp_slice method, struct kp_slice path, struct rest_match 
         match->topic = topic;
         if (kp_slice_equal(served, kp_slice_cstr(routes[i].method))) {
             match->route = &routes[i];
+            match->allow[0] = 0;
             return;
         }
         allow(match, routes[i].method);

@@ -21,7 +21,7 @@ struct rest_route {
 struct rest_match {
     const struct rest_route *route; /* NULL: none for this method */
     struct kp_slice topic;          /* undecoded; ptr NULL when the pattern has none */
-    char allow[48];                 /* methods that this path takes, "GET, HEAD"; "" when no route has this path */
+    char allow[48];                 /* without a route: methods that this path takes, "GET, HEAD"; "": none */
 };
 
 void rest_match(struct kp_slice method, struct kp_slice path, struct rest_match *match);

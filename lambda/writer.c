@@ -12,6 +12,7 @@ void rest_writer_init(struct rest_writer *writer, size_t limit) {
 /* Room for `len` more bytes at the end, NULL when it cannot be had. */
 static uint8_t *reserve(struct rest_writer *writer, size_t len) {
     if (writer->failed || len > writer->limit || writer->used > writer->limit - len) {
+        writer->over = writer->over || !writer->failed;
         writer->failed = true;
         return NULL;
     }
@@ -88,6 +89,14 @@ void rest_writer_base64(struct rest_writer *writer, struct kp_slice bytes) {
     }
     writer->used += to != NULL ? groups * 4 : 0;
     rest_writer_bytes(writer, KP_SLICE_LIT("\""));
+}
+
+void rest_writer_line(struct rest_writer *writer, struct kp_slice json) {
+    uint8_t *to = reserve(writer, json.len);
+    for (size_t i = 0; to != NULL && i < json.len; i++) { /* within strings JSON has no bare line break */
+        to[i] = json.ptr[i] == '\n' || json.ptr[i] == '\r' ? ' ' : json.ptr[i];
+    }
+    writer->used += to != NULL ? json.len : 0;
 }
 
 void rest_writer_finish(struct rest_writer *writer, struct kp_chain *chain) {

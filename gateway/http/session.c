@@ -6,9 +6,9 @@
  *                          +--bad---+--> error answer --> CLOSING         +--> STALLED while the client does not read
  *                                                                         +--> STREAM --end--> as after an answer
  *
- * An answer in pieces goes out while the state is STREAM, a piece at a time, the next when the client has taken enough of
- * those before. What waits for records, or streams, leaves its turn to others; when the client sends FIN meanwhile, it
- * is hurried: a client that has gone costs nothing more, one that has only said its last gets what there is.
+ * An answer in pieces goes out while the state is STREAM, a piece at a time, the next when the client has taken enough
+ * of those before. What waits for records, or streams, leaves its turn to others; when the client sends FIN meanwhile,
+ * it is hurried: a client that has gone costs nothing more, one that has only said its last gets what there is.
  *
  * Pipelined requests wait in the input buffer and then in the socket: only one is with the handlers at a time, which
  * keeps answers in order and bounds what one client can occupy. While there is none, a connection has no buffer.
@@ -17,8 +17,8 @@
  * are answered 408 before their deadline, so that whoever sends a little and stops keeps nobody away for long.
  *
  * Deadlines: IDLE has connections.max.idle.ms; a request that is not there whole with its first bytes has
- * receive.timeout.ms from then on, and is answered 408. CALL and STREAM have none: the handlers answer in time. What is sent is
- * watched by the connection (send.timeout.ms).
+ * receive.timeout.ms from then on, and is answered 408. CALL and STREAM have none: the handlers answer in time. What is
+ * sent is watched by the connection (send.timeout.ms).
  */
 #include "gateway/http/session.h"
 

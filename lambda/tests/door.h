@@ -22,6 +22,13 @@ struct door {
     int status;
     char *body; /* NUL-terminated */
     size_t body_len;
+    const struct rest_header *headers; /* of the next requests */
+    size_t header_count;
+    int64_t timeout_ms;
+    bool streams; /* takes answers in pieces; they are gathered in body */
+    bool no_room; /* ... and has no room for a further one */
+    bool begun, waits;
+    unsigned pieces;
 };
 
 static char *chain_text(const struct kp_chain *chain) {
@@ -41,12 +48,51 @@ static void door_done(struct rest_call *call) {
     struct door *door = ST_OWNER(call, struct door, call);
     assert_false(door->answered);
     assert_false(call->response.body.failed);
+    assert_null(call->exchange);
     door->answered = true;
     door->status = call->response.status;
+    assert_int_equal(call->streaming, door->begun);
+    if (call->streaming) {
+        assert_int_equal(call->response.body.bytes, 0);
+        assert_false(call->cut);
+        return;
+    }
     free(door->body);
     door->body = chain_text(&call->response.body);
     door->body_len = call->response.body.bytes;
     rest_response_release(&call->response);
+}
+
+static void door_waits(struct rest_call *call) {
+    struct door *door = ST_OWNER(call, struct door, call);
+    assert_false(door->waits || door->answered);
+    door->waits = true;
+}
+
+static void door_begun(struct rest_call *call) {
+    struct door *door = ST_OWNER(call, struct door, call);
+    assert_false(door->begun || door->answered);
+    assert_int_equal(call->response.body.bytes, 0);
+    door->begun = true;
+    free(door->body);
+    door->body = calloc(1, 1);
+    assert_non_null(door->body);
+    door->body_len = 0;
+}
+
+static bool door_piece(struct rest_call *call, struct kp_chain *piece) {
+    struct door *door = ST_OWNER(call, struct door, call);
+    assert_true(door->begun && !door->answered && !piece->failed);
+    char *text = chain_text(piece), *all = realloc(door->body, door->body_len + piece->bytes + 1);
+    assert_non_null(all);
+    memcpy(all + door->body_len, text, piece->bytes + 1);
+    door->body = all;
+    door->body_len += piece->bytes;
+    door->pieces += piece->bytes > 0;
+    free(text);
+    kp_chain_release(piece);
+    kp_chain_init(piece);
+    return !door->no_room;
 }
 
 /* Hands the request over; it must not be answered before the loop runs. */
@@ -56,8 +102,15 @@ static void door_begin(struct door *door, const char *method, const char *target
     door->call.request = (struct rest_request){.method = kp_slice_cstr(method), .body = {NULL, body}};
     assert_true(rest_target_split(kp_slice_cstr(target), &door->call.request.path, &door->call.request.query));
     door->call.order = 7;
+    door->call.request.headers = door->headers;
+    door->call.request.header_count = door->header_count;
+    door->call.timeout_ms = door->timeout_ms;
     door->call.done = door_done;
-    door->answered = false;
+    door->call.waits = door_waits;
+    door->call.begun = door->streams ? door_begun : NULL;
+    door->call.piece = door->streams ? door_piece : NULL;
+    door->answered = door->begun = door->waits = false;
+    door->pieces = 0;
     assert_true(rest_handle(door->rest, &door->call));
     assert_false(door->answered);
 }
