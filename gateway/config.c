@@ -257,7 +257,7 @@ static void set_defaults(struct loading *loading) {
 static void environment_name(const struct option *option, char name[NAME_MAX_LEN + 16]) {
     int at = snprintf(name, NAME_MAX_LEN + 16, "STREAMS_%s", option->name);
     for (int i = (int)strlen("STREAMS_"); i < at; i++) {
-        name[i] = name[i] == '.' ? '_' : (char)toupper((unsigned char)name[i]);
+        name[i] = name[i] == '.' || name[i] == '-' ? '_' : (char)toupper((unsigned char)name[i]);
     }
 }
 
@@ -299,7 +299,10 @@ static bool read_command_line(struct loading *loading, const struct gw_config_in
             return refuse(loading, "there is no option --%.*s; the nearest is --%s (--help lists all)",
                           (int)(len < NAME_MAX_LEN ? len : NAME_MAX_LEN), name, nearest(name, len));
         }
-        const char *value = equals != NULL ? equals + 1 : i + 1 < input->argc ? input->argv[++i] : NULL;
+        const char *next = i + 1 < input->argc ? input->argv[i + 1] : NULL;
+        bool is_flag = option->type == TYPE_BOOL && (next == NULL || strncmp(next, "--", 2) == 0); /* means true */
+        const char *value = equals != NULL ? equals + 1 : is_flag ? "true" : next;
+        i += equals == NULL && !is_flag ? 1 : 0;
         if (value == NULL) {
             return refuse(loading, "--%s needs a value: --%s %s", option->name, option->name,
                           option->metavar);

@@ -192,8 +192,10 @@ static void engine_opened(void *arg, enum st_error error) {
     const struct gw_config *config = &server->config;
     server->opening = false;
     if (error != ST_OK) {
-        char message[MESSAGE_MAX];
-        snprintf(message, sizeof message, "cannot open the store %s: %s", config->store, st_error_text(error));
+        char message[MESSAGE_MAX + ST_IDENTIFY_MESSAGE_MAX];
+        const char *said = st_engine_open_message(server->gateway.engine);
+        snprintf(message, sizeof message, "cannot open the store %.500s: %s", config->store,
+                 said[0] != '\0' ? said : st_error_text(error));
         fail(server, message);
         return;
     }
@@ -232,6 +234,7 @@ static void start(struct server *server) {
     options.cache_bytes = (size_t)config->cache_bytes;
     options.flush_bytes_max = (size_t)config->flush_bytes;
     options.hold_bytes_max = (size_t)config->hold_bytes;
+    options.create = config->create_table;
     server->gateway.engine = st_engine_new(server->gateway.loop, server->store, &options);
     if (server->gateway.engine == NULL) {
         fprintf(stderr, "gateway: out of memory\n");

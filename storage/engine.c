@@ -53,6 +53,10 @@ bool st_engine_healthy(const struct st_engine *engine) {
     return engine->open && !engine->store_away && !engine->journal.stopped;
 }
 
+const char *st_engine_open_message(const struct st_engine *engine) {
+    return engine->identify.message;
+}
+
 const struct kp_uuid *st_engine_cluster_id(const struct st_engine *engine) {
     return &engine->cluster_id;
 }
@@ -291,7 +295,8 @@ static void identified(struct st_identify *op) {
 void st_engine_open(struct st_engine *engine, void (*opened)(void *arg, enum st_error error), void *arg) {
     engine->opened = opened;
     engine->opened_arg = arg;
-    engine->identify = (struct st_identify){.format_version = ST_FORMAT_VERSION, .done = identified};
+    engine->identify = (struct st_identify){
+        .format_version = ST_FORMAT_VERSION, .create = engine->options.create, .done = identified};
     st_random(engine->loop, engine->identify.cluster_id.bytes, sizeof engine->identify.cluster_id.bytes);
     st_engine_op_started(engine);
     engine->store->ops->identify(engine->store, &engine->identify);

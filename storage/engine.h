@@ -27,6 +27,7 @@ struct st_engine_options {
     uint32_t checkpoint_entries;     /* a checkpoint is due after so many entries; default 1024 */
     uint32_t checkpoint_bytes;       /* ... or so many bytes of entries; default 4 MiB */
     int64_t trim_grace_ms;           /* age of a checkpoint before entries below it may go; default 24 h */
+    bool create;                     /* make what the store lies in if it is missing (st_identify); default false */
 };
 struct st_engine_options st_engine_options_default(void);
 
@@ -39,6 +40,9 @@ void st_engine_open(struct st_engine *engine, void (*opened)(void *arg, enum st_
 void st_engine_close(struct st_engine *engine, void (*closed)(void *arg), void *arg);
 /* Forgets everything at once, without callbacks: a crash, for the simulator; or after close. */
 void st_engine_free(struct st_engine *engine);
+
+/* After `opened` with an error: what the store said, one sentence for people; "" when it said nothing. */
+const char *st_engine_open_message(const struct st_engine *engine);
 
 const struct kp_uuid *st_engine_cluster_id(const struct st_engine *engine);
 /* Hash of the folded state and the slot that it stands at: equal slots must give equal hashes in every process

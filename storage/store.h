@@ -152,11 +152,15 @@ struct st_checkpoint_ref {
     void *backend;
 };
 
-/* The store record, put-if-absent: in, the identity to found a new store with; out, the one that stands. */
+/* The store record, put-if-absent: in, the identity to found a new store with; out, the one that stands. It is the
+ * first operation on a store. */
+#define ST_IDENTIFY_MESSAGE_MAX 512
 struct st_identify {
     struct kp_uuid cluster_id;
     uint32_t format_version;
+    bool create;  /* in: what the store lies in (a table) is made if it is missing, where the backend can */
     bool founded; /* this call made it */
+    char message[ST_IDENTIFY_MESSAGE_MAX]; /* with an error: one sentence for people, or "" */
     enum st_error error;
     int64_t date_ms;
     void (*done)(struct st_identify *op);
@@ -246,7 +250,8 @@ struct st_store {
     void *changed_arg;
 };
 
-/* A backend. Every member is mandatory, but those of the pool only where the profile has one. Started operations call their done later, from the loop. */
+/* A backend. Every member is mandatory, but those of the pool only where the profile has one. Started operations call
+ * their done later, from the loop. */
 struct st_store_ops {
     void (*identify)(struct st_store *store, struct st_identify *op);
     /* The name of an object before its put; unique for ever. `begun` is the slot applied when it was begun. False when
@@ -272,8 +277,9 @@ struct st_store_ops {
 };
 
 /*
- * Opens a store by URL: "file:DIR" or a plain path (local), "memory:" (tests). On failure NULL and one sentence in
- * message. The local backend makes what is missing, and refuses a store of a newer format here.
+ * Opens a store by URL: "file:DIR" or a plain path (local), "s3://bucket[/prefix]?table=name" (aws; all of it in
+ * storage/backends/aws/url.h), "memory:" (tests). On failure NULL and one sentence in message. The local backend makes
+ * what is missing, and refuses a store of a newer format here; the aws backend asks the network nothing before identify.
  */
 struct st_store *st_store_open(struct st_loop *loop, const char *url, char *message, size_t message_size);
 /* The memory backend alone; two engines on one loop may share it. */
