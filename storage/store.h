@@ -279,7 +279,8 @@ struct st_store_ops {
 /*
  * Opens a store by URL: "file:DIR" or a plain path (local), "s3://bucket[/prefix]?table=name" (aws; all of it in
  * storage/backends/aws/url.h), "memory:" (tests). On failure NULL and one sentence in message. The local backend makes
- * what is missing, and refuses a store of a newer format here; the aws backend asks the network nothing before identify.
+ * what is missing, and refuses a store of a newer format here; the aws backend asks the network nothing before
+ * identify.
  */
 struct st_store *st_store_open(struct st_loop *loop, const char *url, char *message, size_t message_size);
 /* The memory backend alone; two engines on one loop may share it. */

@@ -1,4 +1,5 @@
-# ss_add_tests(LIBS a b ... [LABEL unit]): every tests/test_*.c of this directory becomes one CTest program.
+# ss_add_tests(LIBS a b ... [LABEL unit] [AWS c d ...]): every tests/test_*.c of this directory becomes one CTest
+# program; those named after AWS need infra/aws-parts.
 # ss_add_fuzzers(LIBS a b ...): every fuzz/fuzz_*.c becomes a libFuzzer target, and in the normal build a program
 # that replays its corpus (fuzz/corpus/<name>/), so that a found input stays a test for ever.
 # infra/test runs several builds in one ctest call, so their tests have different names: whoever calls add_test itself
@@ -16,7 +17,7 @@ if(BUILD_TESTS)
 endif()
 
 function(ss_add_tests)
-  cmake_parse_arguments(T "" "LABEL" "LIBS" ${ARGN})
+  cmake_parse_arguments(T "" "LABEL" "LIBS;AWS" ${ARGN})
   if(NOT BUILD_TESTS)
     return()
   endif()
@@ -29,9 +30,26 @@ function(ss_add_tests)
     add_executable(${name} ${source})
     target_link_libraries(${name} PRIVATE ${T_LIBS} PkgConfig::CMOCKA)
     target_compile_definitions(${name} PRIVATE TEST_DATA_DIR="${CMAKE_CURRENT_SOURCE_DIR}/tests")
-    add_test(NAME ${SS_TEST_PREFIX}${name} COMMAND ${name})
+    set(runner "")
+    if(name IN_LIST T_AWS)
+      set(runner ${ss_aws_run})
+    endif()
+    add_test(NAME ${SS_TEST_PREFIX}${name} COMMAND ${runner} $<TARGET_FILE:${name}>)
     set_tests_properties(${SS_TEST_PREFIX}${name} PROPERTIES LABELS ${T_LABEL} TIMEOUT 120)
+    if(name IN_LIST T_AWS)
+      ss_aws_tests(${SS_TEST_PREFIX}${name})
+    endif()
   endforeach()
+endfunction()
+
+# ss_aws_tests(name...): these tests run against infra/aws-parts (label aws), which are started before the first and
+# stopped after the last of them. Where the parts cannot be had, they are skipped. Each was added with the command
+# ss_aws_run and its own.
+set(ss_aws_dir ${CMAKE_BINARY_DIR}/aws-parts)
+set(ss_aws_run ${CMAKE_SOURCE_DIR}/infra/aws-parts run ${ss_aws_dir})
+function(ss_aws_tests)
+  set_tests_properties(${ARGN} PROPERTIES FIXTURES_REQUIRED ${SS_TEST_PREFIX}aws_parts SKIP_RETURN_CODE 77)
+  set_property(TEST ${ARGN} PROPERTY LABELS aws)
 endfunction()
 
 function(ss_add_fuzzers)

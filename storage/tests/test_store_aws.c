@@ -1,5 +1,5 @@
 /* The aws backend under the contract that holds for every backend, against an S3 server and DynamoDB Local. */
-#include "storage/tests/aws_fixture.h"
+#include "storage/tests/aws_parts_fixture.h"
 #include "storage/tests/store_contract.h"
 
 int main(void) {

@@ -151,8 +151,8 @@ static const struct st_store_ops aws_ops = {
 
 /* Ten flushes a second less a little, so that checkpoints have their PUTs within ten a second too. */
 #define PACING_MS 105
-/* Who asks for no pacing has flushes follow each other at this distance, so that their uploads overlap: without any they
- * would wait for each other. */
+/* Who asks for no pacing has flushes follow each other at this distance, so that their uploads overlap: without any
+ * they would wait for each other. */
 #define UNPACED_MS 10
 
 static const struct st_store_profile profile = {

@@ -1,5 +1,6 @@
 /*
- * Journals, checkpoints and leases: items of one table (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/).
+ * Journals, checkpoints and leases: items of one table
+ * (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/).
  *
  *   pk                sk                 attributes
  *   store             0                  format N, cluster S, place S                           (start.c)
@@ -436,8 +437,9 @@ static void advance_put(struct st_aws_call *call) {
     call->answered = advance_put_answered;
     if (st_aws_table_begin(call, "PutItem", ST_OBJECT_NAME_MAX, 0)) {
         st_json_add(&call->json,
-                    "\"Item\":{\"pk\":{\"S\":\"checkpoint#%" PRIu32 "\"},\"sk\":{\"N\":\"0\"},\"slot\":{\"N\":\"%" PRIu64
-                    "\"},\"name\":{\"S\":\"%s\"},\"size\":{\"N\":\"%" PRIu64 "\"},\"made\":{\"N\":\"%" PRIi64 "\"}},",
+                    "\"Item\":{\"pk\":{\"S\":\"checkpoint#%" PRIu32 "\"},\"sk\":{\"N\":\"0\"},\"slot\":{\"N\":\"%"
+                    PRIu64 "\"},\"name\":{\"S\":\"%s\"},\"size\":{\"N\":\"%" PRIu64 "\"},\"made\":{\"N\":\"%" PRIi64
+                    "\"}},",
                     op->journal, op->slot, op->name, op->size, op->made_ms);
         st_json_add(&call->json,
                     "\"ConditionExpression\":\"attribute_not_exists(pk) OR #s < :s\",\"ExpressionAttributeNames\":"

@@ -96,8 +96,8 @@ size_t st_item_bytes_len(const cJSON *item, const char *name) {
     return len % 4 == 0 ? len / 4 * 3 - padding_of(text, len) : SIZE_MAX;
 }
 
-/* The decoder writes whole groups of three: the last one goes through a buffer. It takes blanks at the ends for nothing,
- * which is told by the length. */
+/* The decoder writes whole groups of three: the last one goes through a buffer. It takes blanks at the ends for
+ * nothing, which is told by the length. */
 bool st_item_bytes(const cJSON *item, const char *name, uint8_t *into) {
     const char *text = st_item_text(item, name, "B");
     size_t len = text != NULL ? strlen(text) : 1;

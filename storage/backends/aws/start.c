@@ -158,8 +158,9 @@ static void compare_object(struct start *start) {
         snprintf(sentence, sizeof sentence, "The object \"" OBJECT "\" at s3://%s is damaged.", place);
         fail(start, ST_DAMAGED, sentence);
     } else if (strcmp(table, start->aws->url.table) != 0) {
-        snprintf(sentence, sizeof sentence, "The bucket's place s3://%s belongs to the table \"%.100s\", not to \"%s\".",
-                 place, table, start->aws->url.table);
+        snprintf(sentence, sizeof sentence,
+                 "The bucket's place s3://%s belongs to the table \"%.100s\", not to \"%s\".", place, table,
+                 start->aws->url.table);
         fail(start, ST_MISFIT, sentence);
     } else if (!start->recorded) {
         snprintf(sentence, sizeof sentence,
