@@ -135,6 +135,7 @@ class RuntimeAPI:
         self.lock = threading.Lock()
         self.raw_next = []        # bytes that are sent instead of the next events
         self.lose_answers = 0     # so many answers are read, and the connection closed instead of acknowledging
+        self.lose_receipts = 0    # so many answers are taken, and the connection closed instead of saying so
         self.refuse_answers = []  # statuses for the next answers, instead of 202
         self.chunked_next = False
         self.ended = False
@@ -271,6 +272,9 @@ class RuntimeAPI:
         invocation.body, invocation.trailers, invocation.answer_headers = body, trailers, fields
         invocation.answered = time.monotonic()
         invocation.done.set()
+        if self.lose_receipts > 0:
+            self.lose_receipts -= 1
+            raise ConnectionError("the receipt is lost")
         connection.answer(status, b'{"status":"OK"}' if status < 300 else b'{"errorMessage":"refused"}')
 
 

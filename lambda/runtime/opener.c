@@ -8,6 +8,8 @@
 #include "lambda/runtime/opener.h"
 
 #include "lambda/runtime/answer.h"
+#include "storage/backends/aws/aws.h"
+#include "storage/backends/aws/url.h"
 #include "storage/runtime/log.h"
 
 #include <stdio.h>
@@ -23,7 +25,7 @@ struct rest_opener {
     bool opening;
     struct rest_opener_want *want;
     struct st_task answer;
-    char sentence[256];
+    char sentence[ST_IDENTIFY_MESSAGE_MAX + 64];
     void (*closed)(void *arg);
     void *closed_arg;
 };
@@ -66,9 +68,10 @@ static void opened(void *arg, enum st_error error) {
         }
         error = ST_REFUSED;
     }
+    const char *said = st_engine_open_message(opener->engine);
+    fail(opener, said[0] != 0 ? said : st_error_text(error));
     st_engine_free(opener->engine);
     opener->engine = NULL;
-    fail(opener, st_error_text(error));
 }
 
 static void open_engine(struct rest_opener *opener) {
@@ -111,8 +114,11 @@ static struct st_store *open_store(struct st_loop *loop, const char *url, char *
         }
         return store;
     }
+    if (strncmp(url, ST_AWS_URL_SCHEME, strlen(ST_AWS_URL_SCHEME)) == 0) {
+        return st_store_aws_open(loop, url, message, message_size);
+    }
     snprintf(message, message_size, "The store \"%.128s\" is of no kind that a function can have: use "
-             "s3://bucket/prefix?table=name.", url);
+             "s3://BUCKET?table=NAME.", url);
     return NULL;
 }
 
