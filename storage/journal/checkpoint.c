@@ -120,11 +120,8 @@ static bool read_topic(struct st_unpack *in, struct st_fold *fold) {
 }
 
 static bool read_pooled(struct st_unpack *in, struct st_fold *fold) {
-    if (st_unpack_left(in) == 0) {
-        return true;
-    }
-    uint64_t tag = st_unpack_u(in), count = st_unpack_upto(in, st_unpack_left(in) / POOLED_LEAST);
-    if (in->failed || tag != ST_HEADS_POOLED ||
+    uint64_t count = st_unpack_upto(in, st_unpack_left(in) / POOLED_LEAST);
+    if (in->failed ||
         !st_fold_grow(&fold->pooled, (size_t)count, &fold->pooled_capacity, sizeof *fold->pooled)) {
         return false;
     }
@@ -133,6 +130,21 @@ static bool read_pooled(struct st_unpack *in, struct st_fold *fold) {
         outcome->id = st_unpack_uuid(in);
         outcome->slot = st_unpack_upto(in, fold->slot);
         outcome->verdict = st_refusal_error(st_unpack_u(in));
+    }
+    return !in->failed;
+}
+
+/* By tag, each once. */
+static bool read_sections(struct st_unpack *in, struct st_fold *fold) {
+    uint64_t last = 0;
+    while (st_unpack_left(in) > 0) {
+        uint64_t tag = st_unpack_u(in);
+        bool good = tag > last && (tag == ST_HEADS_POOLED ? read_pooled(in, fold)
+                                                          : tag == ST_HEADS_KEYS && st_keys_read(in, &fold->keys));
+        if (!good || in->failed) {
+            return false;
+        }
+        last = tag;
     }
     return !in->failed;
 }
@@ -153,7 +165,7 @@ struct st_fold *st_checkpoint_read_heads(struct kp_slice bytes, const struct st_
     for (uint64_t i = 0; i < topics && fits; i++) {
         fits = read_topic(&in, fold);
     }
-    fits = fits && read_pooled(&in, fold);
+    fits = fits && read_sections(&in, fold);
     if (!fits || in.at != in.end || st_fold_hash(fold) != footer->hash) {
         st_fold_free(fold);
         return NULL;

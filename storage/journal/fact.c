@@ -83,6 +83,51 @@ static void read_append(struct st_unpack *in, struct st_fact_append *append) {
     }
 }
 
+void st_fact_key_write(struct st_pack *out, const struct st_fact_key *key) {
+    st_pack_uuid(out, &key->topic_id);
+    st_pack_slice(out, key->name);
+    st_pack_fixed(out, key->hash[0], 8);
+    st_pack_fixed(out, key->hash[1], 8);
+    st_pack_i(out, key->time_ms);
+    st_pack_u(out, key->place_count);
+    st_pack_bytes(out, key->places.ptr, key->places.len);
+}
+
+void st_fact_place_write(struct st_pack *out, int32_t partition, int64_t base, int32_t count) {
+    st_pack_u(out, (uint64_t)partition);
+    st_pack_i(out, base);
+    st_pack_u(out, (uint64_t)count);
+}
+
+void st_fact_place_next(struct st_unpack *in, int32_t *partition, int64_t *base, int32_t *count) {
+    *partition = (int32_t)st_unpack_upto(in, ST_PARTITIONS_MAX - 1);
+    *base = st_unpack_i(in);
+    *count = (int32_t)st_unpack_upto(in, INT32_MAX);
+}
+
+void st_fact_key_read(struct st_unpack *in, struct st_fact_key *key) {
+    key->topic_id = st_unpack_uuid(in);
+    key->name = st_unpack_slice(in);
+    key->hash[0] = st_unpack_fixed(in, 8);
+    key->hash[1] = st_unpack_fixed(in, 8);
+    key->time_ms = st_unpack_i(in);
+    key->place_count = (size_t)st_unpack_upto(in, ST_PARTITIONS_MAX);
+    const uint8_t *places = in->at;
+    int32_t last = -1;
+    for (size_t i = 0; i < key->place_count && !in->failed; i++) {
+        int32_t partition, count;
+        int64_t base;
+        st_fact_place_next(in, &partition, &base, &count);
+        in->failed |= partition <= last || base < 0 || count < 1 || base > INT64_MAX - count;
+        last = partition;
+    }
+    if (in->failed || key->name.len < 1 || key->name.len > ST_KEY_MAX || key->place_count < 1) {
+        in->failed = true;
+        return;
+    }
+    key->places = kp_slice_of(places, (size_t)(in->at - places));
+}
+
 uint64_t st_refusal_number(enum st_error error) {
     switch (error) {
     case ST_OK:
@@ -141,6 +186,12 @@ static void write_body(struct st_pack *body, const struct st_fact *fact) {
     case ST_FACT_duplicate:
         st_pack_i(body, fact->u.duplicate.base);
         st_pack_i(body, fact->u.duplicate.append_time_ms);
+        break;
+    case ST_FACT_key:
+        st_fact_key_write(body, &fact->u.key);
+        break;
+    case ST_FACT_forgotten:
+        st_pack_i(body, fact->u.forgotten);
         break;
     }
 }
@@ -207,6 +258,12 @@ bool st_fact_read(struct st_unpack *in, struct st_fact *fact) {
         fact->u.duplicate.base = st_unpack_i(&body);
         fact->u.duplicate.append_time_ms = st_unpack_i(&body);
         body.failed |= fact->u.duplicate.base < 0;
+        break;
+    case ST_FACT_key:
+        st_fact_key_read(&body, &fact->u.key);
+        break;
+    case ST_FACT_forgotten:
+        fact->u.forgotten = st_unpack_i(&body);
         break;
     default:
         body.failed = true;

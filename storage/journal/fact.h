@@ -14,6 +14,9 @@
  *   pooled          u begun                      (the slot that its writer had applied; pool.h)
  *   refused         u error                      (refusals.def)
  *   duplicate       i base offset, i append time of the batch that stands
+ *   key             id topic, s key, 8 and 8 hash of the request, i store time, u partitions, each, in their order:
+ *                   u partition, i base offset, u records
+ *   forgotten       i store time
  * position counts from the start of the object's data, or of the entry's inline area. A body longer than its fields is
  * a fact of a newer level: it does not decode. In a pooled commit there is one append, refused or duplicate for each
  * request, in the order of the requests.
@@ -61,6 +64,17 @@ struct st_fact_append {
     int32_t first_sequence;
 };
 
+#define ST_KEY_MAX 255
+
+struct st_fact_key {
+    struct kp_uuid topic_id;
+    struct kp_slice name;
+    uint64_t hash[2];
+    int64_t time_ms;
+    size_t place_count;
+    struct kp_slice places; /* encoded */
+};
+
 struct st_fact {
     enum st_fact_type type;
     union {
@@ -78,12 +92,20 @@ struct st_fact {
         struct {
             int64_t base, append_time_ms;
         } duplicate;
+        struct st_fact_key key;
+        int64_t forgotten;
     } u;
 };
 
 void st_fact_write(struct st_pack *out, const struct st_fact *fact);
 /* False when the bytes are damaged or of an unknown type; slices point into the input. */
 bool st_fact_read(struct st_unpack *in, struct st_fact *fact);
+/* The body of a key: this, and then its places, which are written behind it when `places` is absent. */
+void st_fact_key_write(struct st_pack *out, const struct st_fact_key *key);
+void st_fact_place_write(struct st_pack *out, int32_t partition, int64_t base, int32_t count);
+void st_fact_key_read(struct st_unpack *in, struct st_fact_key *key);
+/* The next of key->places. */
+void st_fact_place_next(struct st_unpack *in, int32_t *partition, int64_t *base, int32_t *count);
 /* Errors as numbers of refusals.def; 0 is ST_OK. */
 uint64_t st_refusal_number(enum st_error error);
 enum st_error st_refusal_error(uint64_t number);

@@ -20,6 +20,7 @@ struct st_fold *st_fold_new(void) {
     struct st_fold *fold = calloc(1, sizeof *fold);
     if (fold != NULL) {
         fold->pool_window = ST_POOL_WINDOW;
+        st_keys_init(&fold->keys);
     }
     return fold;
 }
@@ -54,6 +55,7 @@ void st_fold_free(struct st_fold *fold) {
     free(fold->by_name);
     free(fold->objects);
     free(fold->pooled);
+    st_keys_release(&fold->keys);
     st_checkpoint_free(fold->checkpoint);
     free(fold);
 }

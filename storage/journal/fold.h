@@ -11,6 +11,7 @@
 #define ST_FOLD_H
 
 #include "storage/journal/entry.h"
+#include "storage/journal/keys.h"
 
 /* Where the bytes of consecutive batches of one partition lie. Batches of one entry that are adjacent share a row. */
 struct st_row {
@@ -104,6 +105,7 @@ struct st_fold {
     struct st_pooled_outcome *pooled; /* of the last pool_window slots, as they were decided */
     size_t pooled_count, pooled_capacity;
     uint32_t pool_window; /* ST_POOL_WINDOW but in tests: the same in all processes of a store */
+    struct st_keys keys;  /* idempotency keys */
     uint64_t bytes_since_checkpoint, entries_since_checkpoint;
     struct st_checkpoint *checkpoint; /* what older rows are read from; NULL: none */
     uint64_t stagings; /* not state: counts the entries that were to be applied (fold_apply.c) */
@@ -168,8 +170,9 @@ void st_fold_adopt(struct st_fold *fold, struct st_checkpoint *checkpoint, const
 /* The heads in canonical form: sorted, without what is not state. Equal bytes mean equal folds.
  *   u slot, u level, u next producer id, 8 hash of the objects, u topics, the topics by id,
  *   sections that are not empty, by tag: u tag, its contents
- * tag 1, decided requests of the pool, as they were decided: u count, { id, u slot, u verdict (refusals.def) } ... */
-enum st_heads_section { ST_HEADS_POOLED = 1 };
+ * tag 1, decided requests of the pool, as they were decided: u count, { id, u slot, u verdict (refusals.def) } ...
+ * tag 2, idempotency keys (keys.h) */
+enum st_heads_section { ST_HEADS_POOLED = 1, ST_HEADS_KEYS = 2 };
 void st_fold_write_heads(const struct st_fold *fold, struct st_pack *out);
 /* A fold with the same heads and no rows; NULL: out of memory. */
 struct st_fold *st_fold_copy_heads(const struct st_fold *fold);

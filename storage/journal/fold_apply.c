@@ -66,6 +66,8 @@ struct staging {
     size_t producer_count, producer_capacity;
     char *object_name;
     uint64_t object_len, level, producer_ids;
+    struct st_keys keys; /* that the entry brings */
+    int64_t forgotten_ms; /* keys of this time and before it forgets; INT64_MIN: none */
     size_t pooled;      /* commits of the pool */
     bool facts, in_pooled; /* the commit being read had a fact before; is one of the pool */
     int32_t partitions; /* of all topics, after the entry */
@@ -184,6 +186,50 @@ static enum st_apply stage_pooled(struct staging *staging, bool first) {
                : ST_APPLY_NO_MEMORY;
 }
 
+/* The records that the key names stand, here or by this entry. */
+static bool places_stand(const struct staging *staging, const struct st_topic_state *topic,
+                         const struct st_fact_key *fact) {
+    struct st_unpack in = st_unpack_of(fact->places);
+    for (size_t i = 0; i < fact->place_count; i++) {
+        int32_t number, count;
+        int64_t base;
+        st_fact_place_next(&in, &number, &base, &count);
+        const struct st_partition *partition =
+            number < topic->view.partition_count ? &topic->partitions[number] : NULL;
+        if (partition == NULL ||
+            base + count > (partition->staging == staging->mark ? partition->staged_end : partition->end)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum st_apply stage_key(struct staging *staging, const struct st_fact_key *fact) {
+    const struct st_topic_state *topic = staged_topic(staging, &fact->topic_id);
+    const struct st_key *known = st_keys_find(&staging->fold->keys, &fact->topic_id, fact->name);
+    if (topic == NULL || (known != NULL && known->time_ms > staging->forgotten_ms) ||
+        st_keys_find(&staging->keys, &fact->topic_id, fact->name) != NULL || !places_stand(staging, topic, fact)) {
+        return ST_APPLY_MISFIT;
+    }
+    struct st_key *key = st_key_new(fact);
+    if (key == NULL || !st_keys_grow(&staging->keys, 1) ||
+        !st_keys_grow(&staging->fold->keys, staging->keys.count + 1)) {
+        free(key);
+        return ST_APPLY_NO_MEMORY;
+    }
+    st_keys_insert(&staging->keys, key);
+    return ST_APPLY_OK;
+}
+
+/* Before the keys that the entry brings, which it does not forget. */
+static enum st_apply stage_forgotten(struct staging *staging, int64_t time_ms) {
+    if (staging->keys.count > 0) {
+        return ST_APPLY_MISFIT;
+    }
+    staging->forgotten_ms = time_ms > staging->forgotten_ms ? time_ms : staging->forgotten_ms;
+    return ST_APPLY_OK;
+}
+
 static enum st_apply stage_fact(struct staging *staging, const struct st_entry *entry, const struct st_fact *fact) {
     bool first = !staging->facts;
     staging->facts = true;
@@ -213,6 +259,10 @@ static enum st_apply stage_fact(struct staging *staging, const struct st_entry *
     case ST_FACT_refused:
     case ST_FACT_duplicate:
         return staging->in_pooled ? ST_APPLY_OK : ST_APPLY_DAMAGED;
+    case ST_FACT_key:
+        return stage_key(staging, &fact->u.key);
+    case ST_FACT_forgotten:
+        return stage_forgotten(staging, fact->u.forgotten);
     }
     return ST_APPLY_MISFIT;
 }
@@ -245,6 +295,7 @@ static void staging_release(struct staging *staging) {
     free(staging->topics);
     free(staging->producers);
     free(staging->object_name);
+    st_keys_release(&staging->keys);
 }
 
 /* ---- applying: nothing fails from here on ---- */
@@ -254,6 +305,7 @@ static void apply_topic_deleted(struct st_fold *fold, const struct kp_uuid *id) 
     if (fold->on_deleted != NULL) {
         fold->on_deleted(fold->arg, topic);
     }
+    st_keys_drop_topic(&fold->keys, id);
     st_fold_remove_topic(fold, topic);
     st_topic_state_free(topic);
 }
@@ -314,6 +366,18 @@ static void forget_pooled(struct st_fold *fold) {
     }
 }
 
+/* The one that was staged, unless the entry deletes its topic again. */
+static void apply_key(struct staging *staging, const struct st_fact_key *fact) {
+    struct st_keys *keys = &staging->keys;
+    struct st_key *key = st_keys_find(keys, &fact->topic_id, fact->name);
+    size_t at = 0;
+    while (keys->at[at] != key) {
+        at++;
+    }
+    memmove(&keys->at[at], &keys->at[at + 1], (--keys->count - at) * sizeof(struct st_key *));
+    st_keys_insert(&staging->fold->keys, key);
+}
+
 static void apply_fact(struct staging *staging, const struct st_fact *fact, uint64_t slot) {
     struct st_fold *fold = staging->fold;
     switch (fact->type) {
@@ -334,6 +398,12 @@ static void apply_fact(struct staging *staging, const struct st_fact *fact, uint
         break;
     case ST_FACT_append:
         apply_append(staging, &fact->u.append, slot);
+        break;
+    case ST_FACT_key:
+        apply_key(staging, &fact->u.key);
+        break;
+    case ST_FACT_forgotten:
+        st_keys_forget(&fold->keys, fact->u.forgotten);
         break;
     case ST_FACT_pooled:
     case ST_FACT_refused:
@@ -375,7 +445,9 @@ enum st_apply st_fold_apply(struct st_fold *fold, struct kp_slice body) {
         .level = fold->level,
         .producer_ids = fold->next_producer_id,
         .partitions = fold->partition_count,
+        .forgotten_ms = INT64_MIN,
     };
+    st_keys_init(&staging.keys);
     enum st_apply result = stage_all(&staging, &entry);
     if (result == ST_APPLY_OK) {
         apply_all(&staging, &entry);

@@ -94,6 +94,13 @@ static void write_pooled(const struct st_fold *fold, struct st_pack *out) {
     }
 }
 
+static void write_keys(const struct st_fold *fold, struct st_pack *out) {
+    if (fold->keys.count > 0) {
+        st_pack_u(out, ST_HEADS_KEYS);
+        st_keys_write(&fold->keys, out);
+    }
+}
+
 void st_fold_write_heads(const struct st_fold *fold, struct st_pack *out) {
     st_pack_u(out, fold->slot);
     st_pack_u(out, fold->level);
@@ -104,6 +111,7 @@ void st_fold_write_heads(const struct st_fold *fold, struct st_pack *out) {
         write_topic_head(fold->by_id[i], out);
     }
     write_pooled(fold, out);
+    write_keys(fold, out);
 }
 
 uint64_t st_heads_hash(struct kp_slice heads) {
@@ -158,7 +166,7 @@ struct st_fold *st_fold_copy_heads(const struct st_fold *fold) {
         }
     }
     whole = whole && st_fold_grow(&copy->pooled, fold->pooled_count, &copy->pooled_capacity, sizeof *copy->pooled);
-    if (!whole) {
+    if (!whole || !st_keys_copy(&fold->keys, &copy->keys)) {
         st_fold_free(copy);
         return NULL;
     }
