@@ -187,6 +187,9 @@ void st_engine_loaded(struct st_engine *engine, enum st_error error, struct st_f
         return;
     }
     engine->load_failures = 0;
+    if (engine->options.pool_window > 0) {
+        fold->pool_window = engine->options.pool_window;
+    }
     struct st_fold *standing = engine->journal.fold;
     if (standing != NULL && fold->slot <= standing->slot && !ST_MUTANT(reload_goes_back)) {
         load_blocks_only(engine, standing, fold);

@@ -26,6 +26,8 @@ struct st_engine_options {
     size_t hold_bytes_max;           /* batches held for their predecessor; default 8 MiB */
     uint32_t checkpoint_entries;     /* a checkpoint is due after so many entries; default 1024 */
     uint32_t checkpoint_bytes;       /* ... or so many bytes of entries; default 4 MiB */
+    uint32_t pool_window;            /* slots in which a pooled request may be made true; 0: ST_POOL_WINDOW. The same in
+                                        all processes of a store: smaller only in tests */
     int64_t trim_grace_ms;           /* age of a checkpoint before entries below it may go; default 24 h */
     bool create;                     /* make what the store lies in if it is missing (st_identify); default false */
 };

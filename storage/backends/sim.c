@@ -56,6 +56,7 @@ struct request {
     uint8_t *bytes; /* of the input, copied; or of the result */
     size_t len;
     struct st_journal_entry *entries; /* result of a journal read; bodies lie in bytes */
+    struct st_pool_item *items;       /* ... of a pool's */
     void *op;                         /* the caller's */
     union {                           /* the operation as it was sent; apply writes its outputs here */
         struct st_object_put object_put;
@@ -69,6 +70,9 @@ struct request {
         struct st_identify identify;
         struct st_lease_renew lease_renew;
         struct st_lease_list lease_list;
+        struct st_pool_put pool_put;
+        struct st_pool_read pool_read;
+        struct st_pool_delete pool_delete;
     } u;
 };
 
@@ -80,6 +84,7 @@ static void request_free(struct request *request) {
         request->next->link = request->link;
     }
     free(request->entries);
+    free(request->items);
     free(request->bytes);
     free(request);
 }
@@ -287,6 +292,20 @@ static enum st_error apply_lease_list(struct request *request) {
     return sim_state_lease_list(&request->sim->state, &request->u.lease_list, &request->bytes);
 }
 
+static enum st_error apply_pool_put(struct request *request) {
+    return sim_state_pool_put(&request->sim->state, &request->u.pool_put, kp_slice_of(request->bytes, request->len));
+}
+
+static enum st_error apply_pool_read(struct request *request) {
+    return sim_state_pool_read(&request->sim->state, &request->u.pool_read, &request->items, &request->bytes,
+                               &request->len);
+}
+
+static enum st_error apply_pool_delete(struct request *request) {
+    return sim_state_pool_delete(&request->sim->state, &request->u.pool_delete,
+                                 kp_slice_of(request->bytes, request->len), request->outcome_hidden);
+}
+
 /* ---- answers ---- */
 
 /* What an answer carries besides the struct itself: written into the caller's memory only now, on its loop. */
@@ -340,6 +359,24 @@ static void fill_read(struct request *request) {
     request->entries = NULL;
 }
 
+static void fill_pool(struct request *request) {
+    struct st_pool_read *read = &request->u.pool_read;
+    read->blob = NULL;
+    read->items = NULL;
+    if (request->error != ST_OK || read->count == 0) {
+        read->count = 0;
+        return;
+    }
+    read->blob = sim_must(kp_blob_new(request->len));
+    memcpy(read->blob->data, request->bytes, request->len);
+    for (size_t i = 0; i < read->count; i++) {
+        struct kp_slice *body = &request->items[i].body;
+        body->ptr = read->blob->data + (body->ptr - request->bytes);
+    }
+    read->items = request->items;
+    request->items = NULL;
+}
+
 /* KIND(name, member of the union, struct, class, fill) makes name_kind and the backend's sim_name. A request that
  * was answered "unknown" has no answer of the store, hence no date. */
 #define KIND(name_, member, type, class_, fill)                                                                    \
@@ -365,6 +402,9 @@ KIND(checkpoint_advance, checkpoint, st_checkpoint_ref, ST_SIM_OTHER, fill_nothi
 KIND(identify, identify, st_identify, ST_SIM_OTHER, fill_nothing)
 KIND(lease_renew, lease_renew, st_lease_renew, ST_SIM_OTHER, fill_nothing)
 KIND(lease_list, lease_list, st_lease_list, ST_SIM_OTHER, fill_leases)
+KIND(pool_put, pool_put, st_pool_put, ST_SIM_POOL, fill_nothing)
+KIND(pool_read, pool_read, st_pool_read, ST_SIM_POOL, fill_pool)
+KIND(pool_delete, pool_delete, st_pool_delete, ST_SIM_POOL, fill_nothing)
 #undef KIND
 
 #define NO_BYTES ((struct kp_slice){0})
@@ -439,6 +479,18 @@ static void sim_lease_list(struct st_store *store, struct st_lease_list *op) {
     send(store, &lease_list_kind, op, NO_BYTES);
 }
 
+static void sim_pool_put(struct st_store *store, struct st_pool_put *op) {
+    send(store, &pool_put_kind, op, op->body);
+}
+
+static void sim_pool_read(struct st_store *store, struct st_pool_read *op) {
+    send(store, &pool_read_kind, op, NO_BYTES);
+}
+
+static void sim_pool_delete(struct st_store *store, struct st_pool_delete *op) {
+    send(store, &pool_delete_kind, op, kp_slice_of((const uint8_t *)op->keys, op->count * sizeof op->keys[0]));
+}
+
 /* ---- handles ---- */
 
 static void store_free(struct sim_store *store) {
@@ -495,6 +547,9 @@ static const struct st_store_ops sim_ops = {
     .checkpoint_advance = sim_checkpoint_advance,
     .lease_renew = sim_lease_renew,
     .lease_list = sim_lease_list,
+    .pool_put = sim_pool_put,
+    .pool_read = sim_pool_read,
+    .pool_delete = sim_pool_delete,
     .close = sim_close,
 };
 
@@ -605,6 +660,10 @@ uint64_t st_sim_trimmed_below(struct st_sim *sim, uint32_t journal) {
 
 uint64_t st_sim_revived(struct st_sim *sim, uint32_t journal) {
     return sim_journal(&sim->state, journal)->revived;
+}
+
+uint64_t st_sim_pooled(const struct st_sim *sim) {
+    return sim->state.pool_count;
 }
 
 uint64_t st_sim_checkpoint_slot(struct st_sim *sim, uint32_t journal) {

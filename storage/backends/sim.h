@@ -24,6 +24,7 @@ enum st_sim_class {
     ST_SIM_JOURNAL_PUT,
     ST_SIM_JOURNAL_READ,
     ST_SIM_OTHER, /* checkpoints, trims, deletes, lists, leases, identity */
+    ST_SIM_POOL,
     ST_SIM_CLASSES
 };
 
@@ -76,6 +77,7 @@ uint64_t st_sim_last_slot(struct st_sim *sim, uint32_t journal);
 uint64_t st_sim_trimmed_below(struct st_sim *sim, uint32_t journal);
 uint64_t st_sim_revived(struct st_sim *sim, uint32_t journal); /* trimmed slots that a late put brought back */
 uint64_t st_sim_checkpoint_slot(struct st_sim *sim, uint32_t journal);
+uint64_t st_sim_pooled(const struct st_sim *sim); /* requests that ever came into a pool */
 
 /* A handle for the process `node`; it has a loop of its own. NULL: out of memory. */
 struct st_store *st_sim_store_new(struct st_sim *sim, struct st_loop *loop, unsigned node);

@@ -32,6 +32,10 @@ void sim_state_release(struct sim_state *state) {
         free(state->objects[i].data);
     }
     free(state->objects);
+    for (size_t i = 0; i < state->pool_count; i++) {
+        free(state->pool[i].data);
+    }
+    free(state->pool);
     for (unsigned j = 0; j < state->journal_count; j++) {
         struct sim_journal *journal = state->journals[j];
         for (uint64_t slot = 0; slot < journal->last; slot++) {

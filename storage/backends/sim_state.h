@@ -38,6 +38,15 @@ struct sim_journal {
     size_t checkpoint_count;
 };
 
+struct sim_waiting {
+    uint32_t journal;
+    struct st_pool_key key;
+    int64_t expires_ms;
+    uint8_t *data;
+    size_t len;
+    bool deleted; /* kept, so that a second life under other bytes is seen */
+};
+
 struct sim_state {
     struct st_sim_options options;
     struct st_sim_watch watch;
@@ -49,6 +58,8 @@ struct sim_state {
     unsigned journal_count;
     struct st_lease leases[SIM_HOLDERS_MAX];
     size_t lease_count;
+    struct sim_waiting *pool; /* sorted by journal, bucket, id */
+    size_t pool_count, pool_room;
     struct st_identify identity; /* format_version 0: not founded */
 };
 
@@ -81,5 +92,12 @@ enum st_error sim_state_checkpoint_advance(struct sim_state *state, struct st_ch
 enum st_error sim_state_identify(struct sim_state *state, struct st_identify *op);
 enum st_error sim_state_lease_renew(struct sim_state *state, const struct st_lease_renew *op);
 enum st_error sim_state_lease_list(struct sim_state *state, struct st_lease_list *op, uint8_t **bytes);
+/* sim_pool.c */
+enum st_error sim_state_pool_put(struct sim_state *state, const struct st_pool_put *op, struct kp_slice body);
+enum st_error sim_state_pool_read(struct sim_state *state, struct st_pool_read *op, struct st_pool_item **items,
+                                  uint8_t **bytes, size_t *len);
+/* `halfway`: its answer is an error, so perhaps only some go. */
+enum st_error sim_state_pool_delete(struct sim_state *state, const struct st_pool_delete *op, struct kp_slice keys,
+                                    bool halfway);
 
 #endif

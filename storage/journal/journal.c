@@ -35,6 +35,9 @@ static bool apply(struct st_journal *journal, uint64_t slot, struct kp_slice bod
         journal_stop(journal, slot, result == ST_APPLY_DAMAGED ? "damaged" : "misfit");
         return false;
     }
+    if (journal->pool.active) {
+        st_pool_applied(journal, slot, body);
+    }
     journal->host->applied(journal);
     return true;
 }
@@ -55,7 +58,9 @@ static bool take_entry(struct st_journal *journal, const struct st_journal_entry
     bool applied = apply(journal, entry->slot, entry->body);
     struct st_entry parsed;
     if (contested && !journal->starved && st_entry_read(entry->body, &parsed)) {
-        bool mine = st_entry_has(&parsed, &journal->commit->id);
+        /* Anybody may write an entry with a request of the pool. */
+        bool mine = journal->pool.active ? kp_uuid_equal(&parsed.writer, &journal->host->writer)
+                                         : st_entry_has(&parsed, &journal->commit->id);
         journal->owner = mine ? ST_SLOT_MINE : ST_SLOT_OTHERS;
     }
     return applied;
@@ -227,7 +232,7 @@ void st_journal_sync(struct st_journal *journal, struct st_sync *sync) {
 
 /* ---- put ---- */
 
-static void commit_finish(struct st_journal *journal, enum st_error error, uint64_t slot) {
+void st_journal_finish(struct st_journal *journal, enum st_error error, uint64_t slot, bool own_body) {
     struct st_commit_op *op = journal->commit;
     struct kp_blob *body = journal->body;
     journal->commit = NULL;
@@ -235,8 +240,24 @@ static void commit_finish(struct st_journal *journal, enum st_error error, uint6
     journal->put_state = ST_PUT_IDLE;
     journal->perhaps_stored = false;
     st_timer_stop(journal->host->loop, &journal->put_retry);
-    op->finished(op, error, slot, body);
+    st_pool_leave(journal);
+    op->finished(op, error, slot, own_body ? body : NULL);
     kp_blob_unref(body);
+}
+
+static void commit_finish(struct st_journal *journal, enum st_error error, uint64_t slot) {
+    st_journal_finish(journal, error, slot, true);
+}
+
+/* Whose the slot is can no longer be told, and the journal is being loaded: a request of the pool may still be decided
+ * later, anything else never again. */
+static void commit_lost_sight(struct st_journal *journal) {
+    if (journal->pool.active) {
+        journal->put_state = ST_PUT_POOLED;
+        journal->perhaps_stored = false;
+    } else {
+        commit_finish(journal, ST_UNKNOWN, 0);
+    }
 }
 
 static void put_retry_due(struct st_timer *timer) {
@@ -265,6 +286,13 @@ static void put_won(struct st_journal *journal) {
         commit_finish(journal, ST_UNKNOWN, 0);
         return;
     }
+    if (journal->pool.active) {
+        journal->put_state = ST_PUT_RESOLVING;
+        journal->owner = ST_SLOT_MINE;
+        put_step(journal);
+        return;
+    }
+    st_pool_raced(journal);
     commit_finish(journal, ST_OK, slot);
 }
 
@@ -276,7 +304,7 @@ static void proof_done(struct st_checkpoint_ref *op) {
         put_won(journal);
     } else if (op->error == ST_OK) {
         journal->host->fell_behind(journal);
-        commit_finish(journal, ST_UNKNOWN, 0);
+        commit_lost_sight(journal);
     } else {
         put_backoff(journal); /* the identical put answers "taken" by us, and is proven then */
     }
@@ -341,7 +369,7 @@ static void put_done(struct st_journal_put *op) {
             return;
         }
         journal->host->fell_behind(journal);
-        commit_finish(journal, ST_UNKNOWN, 0);
+        commit_lost_sight(journal);
         return;
     default:
         /* REFUSED leaves what earlier attempts left; everything else may have been, or may yet be, applied. */
@@ -387,6 +415,11 @@ static void put_build(struct st_journal *journal) {
     }
     kp_blob_unref(journal->body);
     journal->body = NULL;
+    uint32_t pool_after = journal->host->store->profile.pool_after;
+    bool contended = journal->pool.contended || journal->pool.lost >= pool_after;
+    if (pool_after > 0 && contended && journal->commit->request != NULL && st_pool_enter(journal)) {
+        return;
+    }
     journal->perhaps_stored = false;
     journal->owner = ST_SLOT_OPEN;
     journal->slot = journal->fold->slot + 1;
@@ -397,6 +430,27 @@ static void put_build(struct st_journal *journal) {
     }
     journal->body = body;
     put_send(journal);
+}
+
+void st_journal_put_entry(struct st_journal *journal, struct kp_blob *body) {
+    kp_blob_unref(journal->body);
+    journal->body = body;
+    journal->perhaps_stored = false;
+    journal->owner = ST_SLOT_OPEN;
+    journal->slot = journal->fold->slot + 1;
+    put_send(journal);
+}
+
+void st_journal_put_again(struct st_journal *journal) {
+    put_send(journal);
+}
+
+void st_journal_read_on(struct st_journal *journal) {
+    read_send(journal);
+}
+
+void st_journal_step(struct st_journal *journal) {
+    put_step(journal);
 }
 
 /* A reload brought the fold past the slot of the put: whose it was can no longer be told. */
@@ -426,6 +480,10 @@ static void put_step(struct st_journal *journal) {
     if (journal->commit == NULL || journal->put_state == ST_PUT_FLYING || journal->put_state == ST_PUT_PROVING) {
         return;
     }
+    if (journal->pool.active) {
+        st_pool_step(journal);
+        return;
+    }
     if (journal->put_state == ST_PUT_WAITING) {
         if (!journal->loading && !journal->stopped) {
             put_build(journal);
@@ -443,6 +501,7 @@ static void put_step(struct st_journal *journal) {
         put_overtaken(journal);
     } else if (journal->owner == ST_SLOT_OTHERS) {
         journal->put_state = ST_PUT_WAITING;
+        journal->pool.lost++;
         if (!journal->commit->wanted(journal->commit)) {
             commit_finish(journal, ST_REFUSED, 0); /* the slot is proven another's: surely not stored */
         } else if (!journal->loading && !journal->stopped) {
@@ -461,12 +520,16 @@ static void put_step(struct st_journal *journal) {
 void st_journal_commit(struct st_journal *journal, struct st_commit_op *op) {
     journal->commit = op;
     journal->put_failures = 0;
+    st_pool_begins(journal);
     journal->put_state = ST_PUT_WAITING;
     st_random(journal->host->loop, op->id.bytes, sizeof op->id.bytes);
     put_step(journal);
 }
 
 bool st_journal_perhaps_stored(const struct st_journal *journal, const struct st_commit_op *op) {
+    if (journal->commit == op && journal->pool.active) {
+        return !ST_MUTANT(pool_definite); /* until it is decided, whatever the own puts came to */
+    }
     if (journal->commit != op || journal->owner == ST_SLOT_OTHERS) {
         return false;
     }
@@ -476,8 +539,12 @@ bool st_journal_perhaps_stored(const struct st_journal *journal, const struct st
 
 void st_journal_reconsider(struct st_journal *journal) {
     struct st_commit_op *op = journal->commit;
+    if (journal->pool.active && !(ST_MUTANT(pool_withdrawn) && journal->put_state == ST_PUT_POOLED)) {
+        return;
+    }
     bool with_store = journal->put_state == ST_PUT_FLYING || journal->put_state == ST_PUT_PROVING;
-    if (op != NULL && !with_store && !st_journal_perhaps_stored(journal, op) && !op->wanted(op)) {
+    bool perhaps = !journal->pool.active && st_journal_perhaps_stored(journal, op);
+    if (op != NULL && !with_store && !perhaps && !op->wanted(op)) {
         commit_finish(journal, ST_REFUSED, 0);
     }
 }
@@ -502,11 +569,13 @@ void st_journal_init(struct st_journal *journal, const struct st_journal_host *h
         .put_retry = {.fn = put_retry_due},
         .loading = true,
     };
+    st_pool_init(journal);
 }
 
 void st_journal_release(struct st_journal *journal) {
     st_timer_stop(journal->host->loop, &journal->read_retry);
     st_timer_stop(journal->host->loop, &journal->put_retry);
+    st_pool_release(journal);
     kp_blob_unref(journal->body);
     page_drop(journal);
     st_fold_free(journal->fold);

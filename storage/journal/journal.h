@@ -9,11 +9,13 @@
  *  - Slot gone: unknown for good; the fold is dropped and the newest checkpoint loaded.
  *  - "ok", and what a read brings, is believed only if the fold was proven less than an hour before, by the store's
  *    clock: a process that was frozen longer may have written, or read, a trimmed slot that a late put revived.
+ *  - A commit that lost slots to others goes through the pool, where the store has one (pool.h).
  */
 #ifndef ST_JOURNAL_H
 #define ST_JOURNAL_H
 
 #include "storage/journal/fold.h"
+#include "storage/journal/pool.h"
 
 #define ST_TAIL_PROOF_MS (60 * 60 * 1000)
 
@@ -23,10 +25,18 @@ struct st_commit_op {
     /* Builds the entry for slot fold->slot + 1, or returns NULL when there is nothing (any more) to write. May run
      * several times; each time all earlier decisions are void. */
     struct kp_blob *(*build)(struct st_commit_op *op, struct st_fold *fold);
+    /* The pool; all three or none. request: decides as build does and writes what is left as a request of the pool
+     * (pooled.h) with `id`, begun at the fold's slot. NULL: nothing is left, or it cannot go there. combine: builds
+     * the entry of these requests, in this order, for slot fold->slot + 1; one of them has `id`, and others may be left
+     * out. NULL: out of memory. decided: an entry was applied whose commit `id` has these facts. */
+    struct kp_blob *(*request)(struct st_commit_op *op, struct st_fold *fold);
+    struct kp_blob *(*combine)(struct st_commit_op *op, struct st_fold *fold, const struct st_pooled *requests,
+                               size_t count);
+    void (*decided)(struct st_commit_op *op, const struct st_fold *fold, struct kp_slice facts);
     /* False: nobody waits any more; given up at the next moment when surely nothing is stored. */
     bool (*wanted)(struct st_commit_op *op);
     /* The end, from the loop. ST_OK: applied at `slot` (or nothing was written: slot 0), `body` may be kept by
-     * reference; ST_REFUSED: surely not stored; ST_UNKNOWN: perhaps. */
+     * reference, and is NULL when somebody else wrote the entry; ST_REFUSED: surely not stored; ST_UNKNOWN: perhaps. */
     void (*finished)(struct st_commit_op *op, enum st_error error, uint64_t slot, struct kp_blob *body);
 };
 
@@ -37,6 +47,7 @@ enum st_put_state {
     ST_PUT_BACKOFF,   /* to be sent again */
     ST_PUT_PROVING,   /* ok, but the tail was not proven lately: asking for the newest checkpoint */
     ST_PUT_WAITING,   /* the journal is being reloaded, or has no fold yet */
+    ST_PUT_POOLED,    /* its request is in the pool, and no put of an entry is under way */
 };
 
 enum st_slot_owner { ST_SLOT_OPEN, ST_SLOT_MINE, ST_SLOT_OTHERS };
@@ -82,6 +93,7 @@ struct st_journal {
     struct st_journal_put put;
     struct st_timer put_retry;
     unsigned put_failures;
+    struct st_pool pool;
     /* Store time at which no checkpoint above the fold stood, last proven: at the tail, or by asking. 0: never. */
     int64_t proven_ms;
     struct st_checkpoint_ref proof, page_proof;
@@ -101,5 +113,12 @@ void st_journal_commit(struct st_journal *journal, struct st_commit_op *op);
 bool st_journal_perhaps_stored(const struct st_journal *journal, const struct st_commit_op *op);
 /* The caller of a commit lost interest: gives it up if that is safe now. */
 void st_journal_reconsider(struct st_journal *journal);
+
+/* For the pool: its part of the two loops. */
+void st_journal_step(struct st_journal *journal);                                /* something changed */
+void st_journal_read_on(struct st_journal *journal);                             /* none is under way */
+void st_journal_put_entry(struct st_journal *journal, struct kp_blob *body);     /* takes it over; the next slot */
+void st_journal_put_again(struct st_journal *journal);                           /* the identical one */
+void st_journal_finish(struct st_journal *journal, enum st_error error, uint64_t slot, bool own_body);
 
 #endif

@@ -53,6 +53,8 @@ void st_pooled_end(struct st_pack *out);
 
 /* False: damaged, or of a newer version. Slices point into the body. Every append was looked at. */
 bool st_pooled_read(struct kp_slice body, struct st_pooled *request);
+/* True when an entry has room for it: else it must not go into the pool (pool.c). */
+bool st_pooled_fits_alone(const struct st_pooled *request);
 /* The next of request->appends. */
 bool st_pooled_next(struct st_unpack *in, struct st_pooled_append *append);
 

@@ -233,6 +233,9 @@ void st_cache_committed(struct st_engine *engine, struct st_flush *flush, uint64
     struct st_cache *cache = &engine->cache;
     struct st_entry entry;
     bool in_object = flush->object.blob != NULL;
+    if (!in_object && body == NULL) {
+        return; /* another process wrote the entry */
+    }
     if (!in_object && !st_entry_read(kp_slice_of(body->data, body->size), &entry)) {
         return;
     }

@@ -6,32 +6,18 @@
  * Within one flush a request sees what those before it will have done: partitions and producers carry a "next" value
  * that is good while check_mark is that of the build under way.
  */
+#include "storage/log/check.h"
+
 #include "storage/engine_state.h"
 #include "storage/mutants.h"
 #include "storage/runtime/metrics.h"
 
-#define FACTS_LIMIT (ST_ENTRY_MAX - 32 * 1024)
-
 /* A producer that the partition does not know yet, with what this entry will say of it. */
-struct fresh_producer {
+struct st_fresh_producer {
     struct st_partition *partition;
     int64_t id;
     struct st_window window;
-    struct fresh_producer *next;
-};
-
-struct build {
-    struct st_flush *flush;
-    struct st_fold *fold;
-    uint64_t mark;
-    struct kp_arena arena; /* windows of this build */
-    struct fresh_producer *fresh;
-    struct st_pack facts; /* in the order of the requests */
-    bool stores_records;
-    uint64_t producer_ids;
-    int32_t partitions; /* of topics that this entry creates */
-    size_t inline_len;
-    int64_t now_wall_ms;
+    struct st_fresh_producer *next;
 };
 
 static void decide(struct st_request *request, enum st_error error) {
@@ -39,7 +25,7 @@ static void decide(struct st_request *request, enum st_error error) {
     request->error = error;
 }
 
-static void partition_begin(const struct build *build, struct st_partition *partition) {
+static void partition_begin(const struct st_build *build, struct st_partition *partition) {
     if (partition->check_mark != build->mark) {
         partition->check_mark = build->mark;
         partition->next_end = partition->end;
@@ -48,7 +34,7 @@ static void partition_begin(const struct build *build, struct st_partition *part
 }
 
 /* The window as this entry leaves it so far; NULL when memory is out. */
-static struct st_window *producer_window(struct build *build, struct st_partition *partition, int64_t id) {
+static struct st_window *producer_window(struct st_build *build, struct st_partition *partition, int64_t id) {
     struct st_producer *known = st_partition_producer(partition, id);
     if (known != NULL && ST_MUTANT(state_before_commit)) {
         return &known->window;
@@ -65,22 +51,22 @@ static struct st_window *producer_window(struct build *build, struct st_partitio
         }
         return window;
     }
-    for (struct fresh_producer *fresh = build->fresh; fresh != NULL; fresh = fresh->next) {
+    for (struct st_fresh_producer *fresh = build->fresh; fresh != NULL; fresh = fresh->next) {
         if (fresh->partition == partition && fresh->id == id) {
             return &fresh->window;
         }
     }
-    struct fresh_producer *fresh = kp_arena_alloc(&build->arena, sizeof *fresh);
+    struct st_fresh_producer *fresh = kp_arena_alloc(&build->arena, sizeof *fresh);
     if (fresh == NULL) {
         return NULL;
     }
-    *fresh = (struct fresh_producer){.partition = partition, .id = id, .next = build->fresh};
+    *fresh = (struct st_fresh_producer){.partition = partition, .id = id, .next = build->fresh};
     build->fresh = fresh;
     return &fresh->window;
 }
 
 /* Writes the fact and moves the partition's next end. */
-static void accept_append(struct build *build, struct st_append_request *append, struct st_partition *partition,
+static void accept_append(struct st_build *build, struct st_append_request *append, struct st_partition *partition,
                           struct st_window *window) {
     int64_t time_ms = append->max_timestamp_ms;
     append->append_time_ms = -1;
@@ -91,9 +77,13 @@ static void accept_append(struct build *build, struct st_append_request *append,
         append->append_time_ms = time_ms;
         flags |= ST_APPEND_TIME;
     }
-    if (build->flush->object.blob == NULL) {
+    uint32_t position = append->position;
+    if (!build->in_object) {
         flags |= ST_APPEND_INLINE;
-        append->position = (uint32_t)build->inline_len;
+        position = (uint32_t)build->inline_len + (build->pooled ? append->position : 0);
+    }
+    if (!build->in_object && !build->pooled) {
+        append->position = position;
         build->inline_len += append->bytes.len;
     }
     append->base = partition->next_end;
@@ -107,7 +97,7 @@ static void accept_append(struct build *build, struct st_append_request *append,
                 .base = append->base,
                 .count = append->count,
                 .flags = flags | (window != NULL ? (uint32_t)ST_APPEND_PRODUCER : 0),
-                .position = append->position,
+                .position = position,
                 .len = (uint32_t)append->bytes.len,
                 .max_timestamp_ms = time_ms,
                 .producer_id = append->producer_id,
@@ -141,7 +131,7 @@ static void accept_duplicate(struct st_append_request *append, const struct st_p
 }
 
 /* False: the request is to be held, it leaves the flush. */
-static bool decide_sequence(struct build *build, struct st_append_request *append, struct st_partition *partition) {
+static bool decide_sequence(struct st_build *build, struct st_append_request *append, struct st_partition *partition) {
     struct st_window *window = producer_window(build, partition, append->producer_id);
     const struct st_window_batch *original = NULL;
     if (window == NULL) {
@@ -165,7 +155,7 @@ static bool decide_sequence(struct build *build, struct st_append_request *appen
         }
         return append->hold_over;
     case ST_SEQUENCE_EARLY:
-        if (ST_MUTANT(hold_ignored)) {
+        if (ST_MUTANT(hold_ignored) || (ST_MUTANT(pool_early) && build->pooled)) {
             accept_append(build, append, partition, window);
             return true;
         }
@@ -187,7 +177,7 @@ static bool decide_sequence(struct build *build, struct st_append_request *appen
     return true;
 }
 
-static bool decide_append(struct build *build, struct st_append_request *append) {
+bool st_build_append(struct st_build *build, struct st_append_request *append) {
     struct st_topic_state *topic = st_fold_topic_by_id(build->fold, &append->topic_id);
     if (topic == NULL) {
         decide(&append->request, ST_NO_TOPIC_ID);
@@ -222,7 +212,7 @@ static bool decide_append(struct build *build, struct st_append_request *append)
     return true;
 }
 
-static void decide_create(struct build *build, struct st_create_request *create) {
+static void decide_create(struct st_build *build, struct st_create_request *create) {
     struct st_request *request = &create->change.request;
     struct st_topic_state *existing = st_fold_topic_by_name(build->fold, create->name);
     create->second = false;
@@ -262,7 +252,7 @@ static void decide_create(struct build *build, struct st_create_request *create)
     request->state = ST_REQUEST_ACCEPTED;
 }
 
-static void decide_delete(struct build *build, struct st_delete_request *delete) {
+static void decide_delete(struct st_build *build, struct st_delete_request *delete) {
     struct st_topic_state *topic = st_fold_topic_by_id(build->fold, &delete->id);
     if (topic == NULL) {
         decide(&delete->change.request, ST_NO_TOPIC_ID);
@@ -276,7 +266,7 @@ static void decide_delete(struct build *build, struct st_delete_request *delete)
     delete->change.request.state = ST_REQUEST_ACCEPTED;
 }
 
-static void decide_producer_ids(struct build *build, struct st_producer_ids_request *ids) {
+static void decide_producer_ids(struct st_build *build, struct st_producer_ids_request *ids) {
     ids->first = build->fold->next_producer_id + build->producer_ids;
     build->producer_ids += ST_PRODUCER_ID_BLOCK;
     struct st_fact fact = {.type = ST_FACT_producer_ids, .u.producer_ids = ST_PRODUCER_ID_BLOCK};
@@ -287,10 +277,10 @@ static void decide_producer_ids(struct build *build, struct st_producer_ids_requ
 }
 
 /* False: the request is to be held. */
-static bool decide_request(struct build *build, struct st_request *request) {
+static bool decide_request(struct st_build *build, struct st_request *request) {
     switch (request->kind) {
     case ST_REQUEST_APPEND:
-        return decide_append(build, ST_OWNER(request, struct st_append_request, request));
+        return st_build_append(build, ST_OWNER(request, struct st_append_request, request));
     case ST_REQUEST_TOPIC_CREATE:
         decide_create(build, ST_OWNER(request, struct st_create_request, change.request));
         return true;
@@ -322,7 +312,7 @@ static void leave_for_hold(struct st_flush *flush, struct st_append_request *app
     st_append_hold(flush->engine, append);
 }
 
-static void decide_all(struct build *build) {
+void st_build_decide(struct st_build *build) {
     struct st_request **link = &build->flush->first;
     while (*link != NULL) {
         struct st_request *request = *link;
@@ -351,7 +341,7 @@ static void copy_inline(const struct st_flush *flush, uint8_t *inline_at) {
 }
 
 /* The facts of the requests, behind those that they rest on. */
-static void write_facts(struct build *build, struct st_pack *out) {
+static void write_facts(struct st_build *build, struct st_pack *out) {
     struct st_flush *flush = build->flush;
     if (build->fold->level < ST_LEVEL) {
         struct st_fact level = {.type = ST_FACT_level, .u.level = ST_LEVEL};
@@ -368,10 +358,10 @@ static void write_facts(struct build *build, struct st_pack *out) {
     out->failed |= build->facts.failed;
 }
 
-static struct kp_blob *assemble(struct build *build) {
+static struct kp_blob *assemble(struct st_build *build) {
     struct st_engine *engine = build->flush->engine;
     struct st_pack facts;
-    st_pack_init(&facts, FACTS_LIMIT);
+    st_pack_init(&facts, ST_FACTS_LIMIT);
     write_facts(build, &facts);
     uint8_t *inline_at = NULL;
     struct kp_blob *entry = NULL;
@@ -396,16 +386,27 @@ static void refuse_accepted(struct st_flush *flush) {
     }
 }
 
-struct kp_blob *st_flush_build(struct st_flush *flush, struct st_fold *fold) {
-    struct build build = {
-        .flush = flush,
+void st_build_begin(struct st_build *build, struct st_engine *engine, struct st_fold *fold) {
+    *build = (struct st_build){
         .fold = fold,
-        .mark = ++flush->engine->flusher.check_mark,
-        .now_wall_ms = st_now_wall_ms(flush->engine->loop),
+        .mark = ++engine->flusher.check_mark,
+        .now_wall_ms = st_now_wall_ms(engine->loop),
     };
-    kp_arena_init(&build.arena, 16 * 1024 * 1024);
-    st_pack_init(&build.facts, FACTS_LIMIT);
-    decide_all(&build);
+    kp_arena_init(&build->arena, 16 * 1024 * 1024);
+    st_pack_init(&build->facts, ST_FACTS_LIMIT);
+}
+
+void st_build_end(struct st_build *build) {
+    st_pack_release(&build->facts);
+    kp_arena_release(&build->arena);
+}
+
+struct kp_blob *st_flush_build(struct st_flush *flush, struct st_fold *fold) {
+    struct st_build build;
+    st_build_begin(&build, flush->engine, fold);
+    build.flush = flush;
+    build.in_object = flush->object.blob != NULL;
+    st_build_decide(&build);
     struct kp_blob *entry = NULL;
     if (build.facts.len > 0 || build.facts.failed) {
         entry = assemble(&build);
@@ -413,7 +414,6 @@ struct kp_blob *st_flush_build(struct st_flush *flush, struct st_fold *fold) {
             refuse_accepted(flush);
         }
     }
-    st_pack_release(&build.facts);
-    kp_arena_release(&build.arena);
+    st_build_end(&build);
     return entry;
 }

@@ -289,7 +289,14 @@ static struct st_flush *flush_open(struct st_engine *engine) {
     flush->engine = engine;
     flush->last = &flush->first;
     flush->put_retry.fn = upload_retry_due;
-    flush->commit = (struct st_commit_op){.build = commit_build, .wanted = commit_wanted, .finished = commit_finished};
+    flush->commit = (struct st_commit_op){
+        .build = commit_build,
+        .request = st_flush_request,
+        .combine = st_flush_combine,
+        .decided = st_flush_decided,
+        .wanted = commit_wanted,
+        .finished = commit_finished,
+    };
     *flusher->newest = flush;
     flusher->newest = &flush->next;
     flusher->open = flush;

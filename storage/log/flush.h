@@ -112,6 +112,11 @@ bool st_flusher_perhaps_stored(const struct st_engine *engine, const struct st_r
 
 /* check.c: decides every request against the fold and builds the entry; NULL when nothing is to be written. */
 struct kp_blob *st_flush_build(struct st_flush *flush, struct st_fold *fold);
+/* combine.c: the same by way of the pool, as members of struct st_commit_op. */
+struct kp_blob *st_flush_request(struct st_commit_op *op, struct st_fold *fold);
+struct kp_blob *st_flush_combine(struct st_commit_op *op, struct st_fold *fold, const struct st_pooled *requests,
+                                 size_t count);
+void st_flush_decided(struct st_commit_op *op, const struct st_fold *fold, struct kp_slice facts);
 
 /* change.c: topics and producer ids as requests, each with a deadline of its own. */
 struct st_change {

@@ -21,7 +21,7 @@
 /* What the seeds have seen together. A simulation that never gets where it hurts proves nothing. */
 struct figures {
     uint64_t acks, refusals, unknowns, reads, deaths, freezes, slots, trimmed, revived, checkpoints, events,
-        fates[ST_SIM_FATES];
+        pooled, fates[ST_SIM_FATES];
 };
 
 static void count(struct figures *figures, const struct sim_world *world) {
@@ -35,6 +35,7 @@ static void count(struct figures *figures, const struct sim_world *world) {
     figures->slots += st_sim_last_slot(world->store, 0);
     figures->trimmed += st_sim_trimmed_below(world->store, 0);
     figures->revived += st_sim_revived(world->store, 0);
+    figures->pooled += st_sim_pooled(world->store);
     figures->checkpoints += st_sim_checkpoint_slot(world->store, 0) != 0;
     for (unsigned i = 0; i < ST_SIM_FATES; i++) {
         figures->fates[i] += st_sim_fates(world->store)[i];
@@ -67,9 +68,10 @@ static bool show_seed(uint64_t seed, bool verbose, struct figures *figures) {
 static void show_figures(const struct figures *f) {
     printf("%" PRIu64 " appends acknowledged, %" PRIu64 " refused, %" PRIu64 " unknown; %" PRIu64
            " batches read; %" PRIu64 " slots, %" PRIu64 " trimmed, %" PRIu64 " of them revived; %" PRIu64
-           " stores with a checkpoint; %" PRIu64 " deaths, %" PRIu64 " freezes; %" PRIu64 " events\n",
-           f->acks, f->refusals, f->unknowns, f->reads, f->slots, f->trimmed, f->revived, f->checkpoints, f->deaths,
-           f->freezes, f->events);
+           " stores with a checkpoint; %" PRIu64 " pooled; %" PRIu64 " deaths, %" PRIu64
+           " freezes; %" PRIu64 " events\n",
+           f->acks, f->refusals, f->unknowns, f->reads, f->slots, f->trimmed, f->revived, f->checkpoints, f->pooled,
+           f->deaths, f->freezes, f->events);
     printf("requests: %" PRIu64 " fine, %" PRIu64 " slow, %" PRIu64 " late, %" PRIu64 " failed, %" PRIu64
            " answers lost, %" PRIu64 " lost, %" PRIu64 " refused\n",
            f->fates[6], f->fates[5], f->fates[4], f->fates[3], f->fates[2], f->fates[1], f->fates[0]);
@@ -78,7 +80,7 @@ static void show_figures(const struct figures *f) {
 /* True when the seeds together saw everything worth seeing. */
 static bool reached(const struct figures *f) {
     bool all = f->acks > 0 && f->refusals > 0 && f->unknowns > 0 && f->reads > 0 && f->deaths > 0 &&
-               f->freezes > 0 && f->trimmed > 0 && f->revived > 0 && f->checkpoints > 0;
+               f->freezes > 0 && f->trimmed > 0 && f->revived > 0 && f->checkpoints > 0 && f->pooled > 0;
     for (unsigned i = 0; i < ST_SIM_FATES; i++) {
         all = all && f->fates[i] > 0;
     }

@@ -16,21 +16,18 @@ static uint32_t rate(struct st_dice *dice, uint32_t most) {
 #define PICK(dice, ...)                                                                                            \
     ((const int64_t[]){__VA_ARGS__})[st_dice_below(dice, sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))]
 
-static void draw_faults(struct st_dice *dice, struct sim_plan *plan) {
-    for (unsigned i = 0; i < ST_SIM_CLASSES; i++) {
-        struct st_sim_faults *faults = &plan->store.faults[i];
-        faults->refused = rate(dice, 250000);
-        faults->lost_request = rate(dice, 80000);
-        faults->lost_answer = rate(dice, 120000);
-        faults->failed = rate(dice, 250000);
-        faults->late = rate(dice, 80000);
-        faults->slow = rate(dice, 100000);
-        faults->latency_least_ns = st_dice_spread(dice, ST_MS / 20, 2 * ST_MS);
-        faults->latency_most_ns = faults->latency_least_ns * st_dice_between(dice, 2, 20);
-        faults->timeout_ns = st_dice_spread(dice, 20 * ST_MS, 2 * ST_SECOND);
-        faults->late_most_ns = PICK(dice, ST_SECOND, 10 * ST_SECOND, 15 * 60 * ST_SECOND);
-        faults->slow_most_ns = st_dice_spread(dice, 10 * ST_MS, 3 * ST_SECOND);
-    }
+static void draw_class(struct st_dice *dice, struct st_sim_faults *faults) {
+    faults->refused = rate(dice, 250000);
+    faults->lost_request = rate(dice, 80000);
+    faults->lost_answer = rate(dice, 120000);
+    faults->failed = rate(dice, 250000);
+    faults->late = rate(dice, 80000);
+    faults->slow = rate(dice, 100000);
+    faults->latency_least_ns = st_dice_spread(dice, ST_MS / 20, 2 * ST_MS);
+    faults->latency_most_ns = faults->latency_least_ns * st_dice_between(dice, 2, 20);
+    faults->timeout_ns = st_dice_spread(dice, 20 * ST_MS, 2 * ST_SECOND);
+    faults->late_most_ns = PICK(dice, ST_SECOND, 10 * ST_SECOND, 15 * 60 * ST_SECOND);
+    faults->slow_most_ns = st_dice_spread(dice, 10 * ST_MS, 3 * ST_SECOND);
 }
 
 static void draw_store(struct st_dice *dice, struct sim_plan *plan) {
@@ -51,7 +48,9 @@ static void draw_store(struct st_dice *dice, struct sim_plan *plan) {
     /* A trimmed slot may be revived by a late put, unless the grace outlives it; below an hour nothing is promised.
      */
     plan->store.trim_grace_ms = PICK(dice, 100 * 60 * 1000, 150 * 60 * 1000, 24 * 3600 * 1000);
-    draw_faults(dice, plan);
+    for (unsigned i = 0; i < ST_SIM_POOL; i++) {
+        draw_class(dice, &plan->store.faults[i]);
+    }
 }
 
 static void draw_engine(struct st_dice *dice, struct sim_plan *plan) {
@@ -70,7 +69,7 @@ static void draw_sleepers(struct st_dice *dice, struct sim_plan *plan) {
     if (st_dice_below(dice, 2) != 0) {
         return;
     }
-    plan->nodes = (unsigned)st_dice_between(dice, 2, SIM_NODES_MAX);
+    plan->nodes = (unsigned)st_dice_between(dice, 2, SIM_GATEWAYS_MAX);
     plan->periods = 4;
     plan->period_ns = st_dice_between(dice, 1, 4) * ST_SECOND;
     plan->night_ns = PICK(dice, 2 * HOUR, 3 * HOUR);
@@ -97,10 +96,28 @@ static void draw_topics(struct st_dice *dice, struct sim_plan *plan) {
     }
 }
 
+/* Half of the seeds are about contention: some processes with one request at a time, a pool, and a window so short that
+ * requests outlive it. Drawn apart, so that the others are as they were without it. */
+static void draw_pool(uint64_t seed, struct sim_plan *plan) {
+    struct st_dice own = st_dice_of(seed, "pool"), *dice = &own;
+    if (st_dice_below(dice, 2) != 0) {
+        return;
+    }
+    plan->lambdas = (unsigned)st_dice_between(dice, 2, SIM_NODES_MAX - SIM_GATEWAYS_MAX);
+    plan->nodes += plan->lambdas;
+    plan->lambda_think_ns = st_dice_spread(dice, ST_MS, 50 * ST_MS);
+    plan->store.profile.pool_after = (uint32_t)PICK(dice, 1, 2, 2, 3);
+    plan->engine.pool_window = (uint32_t)PICK(dice, 4, 8, 16, 64, 1024);
+    draw_class(dice, &plan->store.faults[ST_SIM_POOL]);
+    if (st_dice_below(dice, 2) == 0) { /* large ones would race only */
+        plan->store.profile.inline_limit = 16384;
+    }
+}
+
 struct sim_plan sim_plan_draw(uint64_t seed) {
     struct st_dice dice = st_dice_of(seed, "plan");
     struct sim_plan plan = {
-        .nodes = (unsigned)st_dice_between(&dice, 1, SIM_NODES_MAX),
+        .nodes = (unsigned)st_dice_between(&dice, 1, SIM_GATEWAYS_MAX),
         .producers = (unsigned)st_dice_between(&dice, 2, 5),
         .readers = (unsigned)st_dice_between(&dice, 0, 3),
         .crash = rate(&dice, 30000),
@@ -123,6 +140,7 @@ struct sim_plan sim_plan_draw(uint64_t seed) {
     draw_engine(&dice, &plan);
     draw_topics(&dice, &plan);
     draw_sleepers(&dice, &plan);
+    draw_pool(seed, &plan);
     return plan;
 }
 

@@ -8,7 +8,8 @@
 #include "storage/backends/sim.h"
 #include "storage/engine.h"
 
-#define SIM_NODES_MAX 4
+#define SIM_NODES_MAX 12
+#define SIM_GATEWAYS_MAX 4
 #define SIM_NAMES_MAX 4
 #define SIM_PARTITIONS_MAX 3
 
@@ -21,6 +22,7 @@ struct sim_plan_topic {
 
 struct sim_plan {
     unsigned nodes, names, producers, readers;
+    unsigned lambdas; /* nodes, the last of all, that have a client of their own with one request at a time */
     struct sim_plan_topic topics[SIM_NAMES_MAX];
     struct st_sim_options store;
     struct st_engine_options engine;
@@ -37,6 +39,7 @@ struct sim_plan {
     bool frozen_by_night;
 
     /* clients */
+    int64_t lambda_think_ns;
     unsigned batches; /* a producer and period, about */
     int64_t think_most_ns;
     uint32_t record_most; /* bytes */

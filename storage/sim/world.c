@@ -546,6 +546,9 @@ static void populate(struct sim_world *world) {
     for (unsigned i = 0; i < world->plan.readers; i++) {
         sim_reader_new(world, i);
     }
+    for (unsigned i = 0; i < world->plan.lambdas; i++) {
+        sim_lambda_new(world, i);
+    }
 }
 
 bool sim_world_run(struct sim_world *world, uint64_t seed, bool verbose) {

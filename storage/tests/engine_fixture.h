@@ -44,11 +44,13 @@ struct gate {
     struct st_store store; /* what the engine sees; ops is `gated` */
     struct st_store_ops gated;
     struct st_store *inner;
-    bool hold_put, hold_read, hold_object_get, hold_checkpoint_get;
+    struct st_loop *loop; /* of who delays operations */
+    bool hold_put, hold_read, hold_object_get, hold_checkpoint_get, hold_pool_put;
     struct st_journal_put *put; /* held back */
     struct st_journal_read *read;
     struct st_object_get *object_get;
     struct st_checkpoint_ref *checkpoint_get;
+    struct st_pool_put *pool_put;
 };
 
 static inline struct gate *gate_of(struct st_store *store) {
@@ -91,6 +93,9 @@ GATE_FORWARD(object_put, st_object_put)
 GATE_FORWARD(object_delete, st_object_delete)
 GATE_FORWARD(journal_trim, st_journal_trim)
 GATE_FORWARD(checkpoint_advance, st_checkpoint_ref)
+GATE_FORWARD(pool_read, st_pool_read)
+GATE_FORWARD(pool_delete, st_pool_delete)
+GATE_HOLD(pool_put, st_pool_put, pool_put)
 GATE_HOLD(object_get, st_object_get, object_get)
 GATE_HOLD(journal_put, st_journal_put, put)
 GATE_HOLD(journal_read, st_journal_read, read)
@@ -115,6 +120,9 @@ static inline void gate_init(struct gate *gate, struct st_store *inner) {
     gate->gated.journal_trim = gate_journal_trim;
     gate->gated.checkpoint_get = gate_checkpoint_get;
     gate->gated.checkpoint_advance = gate_checkpoint_advance;
+    gate->gated.pool_put = gate_pool_put;
+    gate->gated.pool_read = gate_pool_read;
+    gate->gated.pool_delete = gate_pool_delete;
     gate->store = (struct st_store){.ops = &gate->gated, .profile = inner->profile};
 }
 

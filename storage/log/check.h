@@ -1,0 +1,39 @@
+/*
+ * What deciding requests against the fold keeps while an entry is built: private to check.c, which decides a flush, and
+ * combine.c, which decides requests of the pool.
+ */
+#ifndef ST_CHECK_H
+#define ST_CHECK_H
+
+#include "protocol/bytes/arena.h"
+#include "storage/journal/fold.h"
+
+#define ST_FACTS_LIMIT (ST_ENTRY_MAX - 32 * 1024)
+
+struct st_append_request;
+struct st_flush;
+
+struct st_build {
+    struct st_flush *flush; /* NULL: the requests are not of a flush */
+    struct st_fold *fold;
+    uint64_t mark;
+    struct kp_arena arena; /* windows of this build */
+    struct st_fresh_producer *fresh;
+    struct st_pack facts; /* in the order of the requests */
+    bool stores_records;
+    bool in_object; /* the record bytes lie in an object */
+    bool pooled;    /* requests on their way into the pool, or out of it: their positions stand already */
+    uint64_t producer_ids;
+    int32_t partitions; /* of topics that this entry creates */
+    size_t inline_len;  /* of the inline area so far */
+    int64_t now_wall_ms;
+};
+
+void st_build_begin(struct st_build *build, struct st_engine *engine, struct st_fold *fold);
+void st_build_end(struct st_build *build);
+/* Decides all requests of build->flush. Those that are to be held leave it. */
+void st_build_decide(struct st_build *build);
+/* Decides one append. False: it is to be held. */
+bool st_build_append(struct st_build *build, struct st_append_request *append);
+
+#endif

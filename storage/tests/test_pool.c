@@ -1,0 +1,179 @@
+/*
+ * Many writers on one topic, each an engine of its own with one request at a time, as Lambdas are. A table that takes
+ * 8 ms for everything stands between them and the memory backend; time is virtual, so the figures are the same in every
+ * run.
+ */
+#include "engine_fixture.h"
+
+#include <stdlib.h>
+
+#define TABLE_NS (8 * ST_MS)
+
+/* ---- a slow table ---- */
+
+#define SLOW(name, type) \
+    struct slow_##name { \
+        struct st_timer timer; \
+        struct gate *gate; \
+        struct type *op; \
+        void (*done)(struct type *op); \
+    }; \
+    static uint64_t name##_count; \
+    static void name##_answer(struct st_timer *timer) { \
+        struct slow_##name *slow = ST_OWNER(timer, struct slow_##name, timer); \
+        struct type *op = slow->op; \
+        op->done = slow->done; \
+        free(slow); \
+        op->done(op); \
+    } \
+    static void name##_applied(struct type *op) { \
+        struct slow_##name *slow = op->backend; \
+        slow->timer.fn = name##_answer; \
+        st_timer_start(slow->gate->loop, &slow->timer, TABLE_NS / 2); \
+    } \
+    static void name##_arrives(struct st_timer *timer) { \
+        struct slow_##name *slow = ST_OWNER(timer, struct slow_##name, timer); \
+        slow->op->done = name##_applied; \
+        slow->gate->inner->ops->name(slow->gate->inner, slow->op); \
+    } \
+    static void name##_slow(struct st_store *store, struct type *op) { \
+        struct slow_##name *slow = calloc(1, sizeof *slow); \
+        assert_non_null(slow); \
+        *slow = (struct slow_##name){.gate = gate_of(store), .op = op, .done = op->done}; \
+        slow->timer.fn = name##_arrives; \
+        op->backend = slow; \
+        name##_count++; \
+        st_timer_start(slow->gate->loop, &slow->timer, TABLE_NS / 2); \
+    }
+SLOW(journal_put, st_journal_put)
+SLOW(journal_read, st_journal_read)
+SLOW(pool_put, st_pool_put)
+SLOW(pool_read, st_pool_read)
+SLOW(pool_delete, st_pool_delete)
+
+static void make_slow(struct gate *gate) {
+    gate->gated.journal_put = journal_put_slow;
+    gate->gated.journal_read = journal_read_slow;
+    gate->gated.pool_put = pool_put_slow;
+    gate->gated.pool_read = pool_read_slow;
+    gate->gated.pool_delete = pool_delete_slow;
+}
+
+/* ---- writers ---- */
+
+enum { WRITERS = 50, LATENCIES_MOST = 200000, SECONDS = 10 };
+
+struct writer {
+    struct fixture fixture;
+    struct appending call;
+    struct st_task next;
+    int64_t begun_ns;
+};
+
+static struct clock virtual_clock;
+static struct writer writers[WRITERS];
+static struct kp_uuid topic;
+static bool stopped;
+static int64_t latencies[LATENCIES_MOST], offsets[LATENCIES_MOST];
+static size_t answered;
+
+static void writer_done(struct st_append *op) {
+    struct writer *writer = ST_OWNER(op, struct writer, call.append);
+    assert_int_equal(writer->call.part.error, ST_OK);
+    assert_true(answered < LATENCIES_MOST);
+    offsets[answered] = writer->call.part.base_offset;
+    latencies[answered++] = virtual_clock.now_ns - writer->begun_ns;
+    writer->call.done = 1;
+    if (!stopped) {
+        st_defer(writer->fixture.loop, &writer->next);
+    }
+}
+
+static void writer_next(struct st_task *task) {
+    struct writer *writer = ST_OWNER(task, struct writer, next);
+    writer->begun_ns = virtual_clock.now_ns;
+    append_begin(&writer->fixture, &writer->call, &topic, letters(200, 1000), 30000);
+    writer->call.append.done = writer_done;
+}
+
+static int by_value(const void *a, const void *b) {
+    int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
+    return (left > right) - (left < right);
+}
+
+static int start_count(size_t count) {
+    struct st_engine_options options = st_engine_options_default();
+    answered = 0;
+    stopped = false;
+    fixture_open(&writers[0].fixture, &virtual_clock, &options);
+    topic = create_now(&writers[0].fixture, "hot", 1);
+    for (size_t i = 0; i < count; i++) {
+        struct fixture *first = &writers[0].fixture;
+        if (i > 0) {
+            fixture_open_on(&writers[i].fixture, &virtual_clock, first->loop, st_store_memory_share(first->gate.inner),
+                            &options);
+        }
+        writers[i].fixture.gate.loop = first->loop;
+        writers[i].next = (struct st_task){.fn = writer_next};
+        make_slow(&writers[i].fixture.gate);
+    }
+    journal_put_count = journal_read_count = pool_put_count = pool_read_count = pool_delete_count = 0;
+    return 0;
+}
+
+static void stop_count(size_t count) {
+    for (size_t i = count; i > 0; i--) {
+        fixture_close(&writers[i - 1].fixture, i == 1);
+    }
+}
+
+static void run_writers(size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        st_defer(writers[i].fixture.loop, &writers[i].next);
+    }
+    run_ms(&writers[0].fixture, SECONDS * 1000);
+    stopped = true;
+    run_ms(&writers[0].fixture, 5000);
+}
+
+static void fifty_writers_of_one_topic_get_500_requests_a_second(void **state) {
+    (void)state;
+    start_count(WRITERS);
+    run_writers(WRITERS);
+    qsort(latencies, answered, sizeof latencies[0], by_value);
+    qsort(offsets, answered, sizeof offsets[0], by_value);
+    for (size_t i = 0; i < answered; i++) {
+        assert_int_equal(offsets[i], i); /* dense: nothing twice, nothing lost */
+    }
+    int64_t p99_ms = latencies[answered - answered / 100 - 1] / ST_MS;
+    uint64_t puts = journal_put_count + pool_put_count;
+    print_message("pool: %zu requests/s, p50 %lld ms, p99 %lld ms; a request: %.2f puts of entries, %.2f of requests, "
+                  "%.2f reads of the journal, %.2f of the pool, %.3f deletes\n",
+                  answered / SECONDS, (long long)(latencies[answered / 2] / ST_MS), (long long)p99_ms,
+                  (double)journal_put_count / (double)answered, (double)pool_put_count / (double)answered,
+                  (double)journal_read_count / (double)answered, (double)pool_read_count / (double)answered,
+                  (double)pool_delete_count / (double)answered);
+    assert_true(answered / SECONDS >= 500);
+    assert_true(p99_ms < 250);
+    assert_true(puts < 2 * answered); /* writes per request are bounded, however many compete */
+    stop_count(WRITERS);
+}
+
+static void a_writer_alone_puts_nothing_into_the_pool(void **state) {
+    (void)state;
+    start_count(1);
+    run_writers(1);
+    assert_true(answered >= SECONDS * 1000 / 9);
+    assert_int_equal(journal_put_count, answered);
+    assert_int_equal(pool_put_count + pool_delete_count, 0);
+    assert_true(pool_read_count <= answered / 8); /* for those whom it might shut out */
+    stop_count(1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_writer_alone_puts_nothing_into_the_pool),
+        cmocka_unit_test(fifty_writers_of_one_topic_get_500_requests_a_second),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
