@@ -14,12 +14,16 @@ HEAL_S = 10
 
 class Loaded(unittest.TestCase):
     def setUp(self):
+        self.passed = False
         self.world = World(seed=int(os.environ.get("SEED", "1")))
         self.a, self.b = self.world.gateway(), self.world.gateway()
         self.functions = [self.world.function() for _ in range(FUNCTIONS)]
         self.world.topic(self.a, "t", PARTITIONS)
 
     def tearDown(self):
+        if not self.passed:
+            for gateway in (self.a, self.b):
+                print(f"--- the log of gateway {gateway.number}, {gateway.http}:\n" + gateway.log()[-6000:], flush=True)
         self.assertEqual(self.world.close(), [0, 0])
 
     def start_load(self):
@@ -58,3 +62,4 @@ class Loaded(unittest.TestCase):
         print(f"{self.id().split('.')[-1]}: {self.world.history.summary()}; {said}", flush=True)
         self.assertEqual(findings[:10], [], f"{len(findings)} findings")
         self.assertGreater(len(self.world.history.acked), 100)
+        self.passed = True

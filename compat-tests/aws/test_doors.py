@@ -5,8 +5,7 @@ import os
 import time
 import unittest
 
-import events
-from world import World
+from world import World, events
 
 LAMBDAS = int(os.environ.get("LAMBDAS", "20"))
 DOORS_S = float(os.environ.get("DOORS_S", "8"))

@@ -77,7 +77,7 @@ class Refusals(unittest.TestCase):
 
     def test_a_bucket_that_is_not_there(self):
         name = "nowhere-" + secrets.token_hex(4)
-        self.assert_sentence(self.start({}, f"s3://{name}?table={name}", ["--create.table", "true"]), "bucket", name)
+        self.assert_sentence(self.start({}, f"s3://{name}?table={name}", ["--create-table", "true"]), "bucket", name)
 
     def test_a_table_that_is_not_there(self):
         name = "empty-" + secrets.token_hex(4)
@@ -87,7 +87,7 @@ class Refusals(unittest.TestCase):
     def test_a_service_that_is_away(self):
         for service in ("s3", "dynamodb"):
             self.world.proxy.away(service, 50000)
-            self.assert_sentence(self.start({}, options=["--create.table", "true"]), "reach|connect|answer|away")
+            self.assert_sentence(self.start({}, options=["--create-table", "true"]), "reach|connect|answer|away")
             self.world.proxy.calm()
 
 

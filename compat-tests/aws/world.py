@@ -27,6 +27,7 @@ from history import History, identify, value  # noqa: E402
 
 REGION = os.environ.get("AWS_REGION", "us-east-1")
 READY_S = 60
+READ_S = 60
 
 
 def sign(method, host, path, service, headers, body):
@@ -278,10 +279,13 @@ class Function:
 
 
 def read_http(history, get, topic, name, partition=0):
-    """Reads a partition page by page, until there is no more, into the history."""
-    offset, first = 0, True
+    """Reads a partition page by page, until there is no more, into the history. 503 is asked again, as it says."""
+    offset, first, limit = 0, True, time.monotonic() + READ_S
     while True:
         status, body = get(f"/topics/{topic}/consume?offset={offset}&limit=100&partition={partition}", 60)
+        if status == 503 and time.monotonic() < limit:
+            time.sleep(0.5)
+            continue
         if status != 200:
             raise AssertionError(f"{name}: consume at {offset}: {status} {body[:300]}")
         answer = json.loads(body)
@@ -314,7 +318,7 @@ class World:
         self.proxy = Proxy(*upstream, seed=seed)
         self.environment = self.proxy.environment()
         self.store = f"s3://{name}?table={name}"
-        self.options = ["--create.table", "true"]
+        self.options = ["--create-table", "true"]
 
     def gateway(self, *options):
         made = Gateway(self.store, self.environment, [*([] if self.local else self.options), *options])
@@ -370,6 +374,7 @@ class World:
                 client.end()
         for function in self.functions:
             function.close()
+            function.log.close()
         statuses = [gateway.stop() for gateway in self.gateways if gateway.process.poll() is None]
         if self.proxy is not None:
             self.proxy.stop()
