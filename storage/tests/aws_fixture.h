@@ -1,7 +1,7 @@
 /*
- * A double of storage/backends/aws/http.h under virtual time: link it in front of the library and no request leaves the
- * process. What is answered stands in a script of rules, the first one that fits a request wins; what was asked is kept.
- * The wall of this machine may be off from that of the services.
+ * A double of storage/backends/aws/http.h under virtual time: linked in front of the library, it lets no request leave
+ * the process. What is answered stands in a script of rules, the first one that fits a request wins; what was asked is
+ * kept. The wall of this machine may be off from that of the services.
  */
 #ifndef AWS_FIXTURE_H
 #define AWS_FIXTURE_H

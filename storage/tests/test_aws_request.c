@@ -303,7 +303,8 @@ static void no_delay_is_longer_than_twenty_seconds(void **state) {
 
 static void what_the_service_asks_to_wait_is_waited(void **state) {
     struct bench *bench = *state;
-    fixture_rule(bench->http, (struct rule){.status = 503, .body = XML("SlowDown"), .retry_after_ms = 3000, .times = 1});
+    const struct rule slow = {.status = 503, .body = XML("SlowDown"), .retry_after_ms = 3000, .times = 1};
+    fixture_rule(bench->http, slow);
     fixture_rule(bench->http, (struct rule){.status = 503, .retry_after_ms = 3600 * 1000, .times = 1});
     answers(bench, 0, 200, "");
     make(bench);
@@ -311,7 +312,7 @@ static void what_the_service_asks_to_wait_is_waited(void **state) {
     check_end(&bench->request, ST_AWS_ANSWERED, 200, "");
     const struct asked *asked = bench->http->asked;
     assert_int_equal(asked[1].at_ms - asked[0].at_ms, 3000);
-    assert_in_range(asked[2].at_ms - asked[1].at_ms, 5000, 5100); /* an hour is no answer: five seconds more than ours */
+    assert_in_range(asked[2].at_ms - asked[1].at_ms, 5000, 5100); /* not an hour: five seconds more than ours */
 }
 
 static void tries_and_time_are_bounded(void **state) {
