@@ -106,13 +106,13 @@ static void lambda_tick(struct st_sim_event *event) {
         send(lambda);
     }
     if (!lambda->open && !lambda->syncing) {
-        sim_client_tick(&lambda->client, 20 * ST_MS);
+        sim_client_tick(&lambda->client, 20 * ST_MS); /* its process is down, or busy */
     }
 }
 
 static void lambda_morning(struct sim_client *client) {
     struct lambda *lambda = ST_OWNER(client, struct lambda, client);
-    lambda->left = st_dice_between(&client->dice, 1, 2 * (int64_t)client->world->plan.batches);
+    lambda->left = st_dice_between(&client->dice, 1, 3 * (int64_t)client->world->plan.batches);
     if (!lambda->open && !lambda->syncing) {
         sim_client_tick(client, st_dice_spread(&client->dice, 1000, 20 * ST_MS)); /* all at about the same time */
     }

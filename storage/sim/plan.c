@@ -105,7 +105,7 @@ static void draw_pool(uint64_t seed, struct sim_plan *plan) {
     }
     plan->lambdas = (unsigned)st_dice_between(dice, 2, SIM_NODES_MAX - SIM_GATEWAYS_MAX);
     plan->nodes += plan->lambdas;
-    plan->lambda_think_ns = st_dice_spread(dice, ST_MS, 50 * ST_MS);
+    plan->lambda_think_ns = st_dice_spread(dice, 10000, 20 * ST_MS);
     plan->store.profile.pool_after = (uint32_t)PICK(dice, 1, 2, 2, 3);
     plan->engine.pool_window = (uint32_t)PICK(dice, 4, 8, 16, 64, 1024);
     draw_class(dice, &plan->store.faults[ST_SIM_POOL]);
