@@ -5,7 +5,8 @@
  *
  * TOPICS is a comma-separated list; they exist. Records of SIZE take turns over all partitions of all topics. A
  * record's time counts from the instant at which it was due, so a stall is seen by every record that it delays; the
- * first second is not counted. IN_FLIGHT: requests of the one connection under way at once, at most. Prints one line of NAME=VALUE.
+ * first second is not counted. IN_FLIGHT: requests of the one connection under way at once, at most. Prints one line
+ * of NAME=VALUE.
  */
 #include "../../bench/measure.h"
 #include <librdkafka/rdkafka.h>
