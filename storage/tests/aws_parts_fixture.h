@@ -100,10 +100,10 @@ static inline void aws_table_action(struct aws_world *world, const char *action,
     aws_close(world, store);
 }
 
-#define AWS_TABLE                                                                                                      \
-    "\"KeySchema\":[{\"AttributeName\":\"pk\",\"KeyType\":\"HASH\"},{\"AttributeName\":\"sk\",\"KeyType\":\"RANGE\"}]," \
-    "\"AttributeDefinitions\":[{\"AttributeName\":\"pk\",\"AttributeType\":\"S\"},{\"AttributeName\":\"sk\","           \
-    "\"AttributeType\":\"N\"}],\"BillingMode\":\"PAY_PER_REQUEST\""
+#define AWS_TABLE \
+    "\"KeySchema\":[{\"AttributeName\":\"pk\",\"KeyType\":\"HASH\"},{\"AttributeName\":\"sk\"," \
+    "\"KeyType\":\"RANGE\"}],\"AttributeDefinitions\":[{\"AttributeName\":\"pk\",\"AttributeType\":\"S\"}," \
+    "{\"AttributeName\":\"sk\",\"AttributeType\":\"N\"}],\"BillingMode\":\"PAY_PER_REQUEST\""
 
 /* A world without a table. */
 static inline struct aws_world *aws_world_new(void) {

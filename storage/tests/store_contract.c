@@ -283,6 +283,6 @@ int store_contract_run(const struct store_contract *backend) {
     };
     contract = backend;
     print_message("store contract: %s\n", backend->name);
-    int failed = contract_journal_tests() + contract_object_tests();
+    int failed = contract_journal_tests() + contract_object_tests() + contract_pool_tests();
     return failed + cmocka_run_group_tests(tests, NULL, NULL);
 }

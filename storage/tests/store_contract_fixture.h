@@ -100,6 +100,9 @@ OPERATION(journal_trim, journal_trim)
 OPERATION(checkpoint_ref, checkpoint_advance)
 OPERATION(lease_renew, lease_renew)
 OPERATION(lease_list, lease_list)
+OPERATION(pool_put, pool_put)
+OPERATION(pool_read, pool_read)
+OPERATION(pool_delete, pool_delete)
 
 /* ---- shared between the files of the suite ---- */
 
@@ -122,5 +125,6 @@ enum st_error contract_get_range(struct fixture *f, struct st_store *store, cons
 
 int contract_journal_tests(void);
 int contract_object_tests(void);
+int contract_pool_tests(void);
 
 #endif

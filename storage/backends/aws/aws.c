@@ -146,6 +146,9 @@ static const struct st_store_ops aws_ops = {
     .checkpoint_advance = st_aws_checkpoint_advance,
     .lease_renew = st_aws_lease_renew,
     .lease_list = st_aws_lease_list,
+    .pool_put = st_aws_pool_put,
+    .pool_read = st_aws_pool_read,
+    .pool_delete = st_aws_pool_delete,
     .close = aws_close,
 };
 
@@ -164,6 +167,7 @@ static const struct st_store_profile profile = {
     .object_align = 1,
     .poll_least_ns = 10 * ST_MS,
     .poll_most_ns = ST_SECOND,
+    .pool_after = 2,
 };
 
 static void service_set(struct st_aws *aws, struct st_aws_service *service, const char *name, const char *endpoint,

@@ -48,6 +48,7 @@ struct st_aws_call {
     struct st_aws_call *next; /* of those that share a request */
     void *op;
     void (*answered)(struct st_aws_call *call);
+    void (*next_step)(struct st_aws_call *call), (*after)(struct st_aws_call *call); /* st_aws_with_time's */
     struct st_json json;      /* the body, when it is ours; blob NULL: none */
     char headers[3][128];     /* those that are made up */
     unsigned turn;            /* of an operation of several requests: what it is at, how often it tried */
@@ -103,11 +104,19 @@ void st_aws_checkpoint_get(struct st_store *store, struct st_checkpoint_ref *op)
 void st_aws_checkpoint_advance(struct st_store *store, struct st_checkpoint_ref *op);
 void st_aws_lease_renew(struct st_store *store, struct st_lease_renew *op);
 void st_aws_lease_list(struct st_store *store, struct st_lease_list *op);
+/* ---- dynamodb_pool.c ---- */
+void st_aws_pool_put(struct st_store *store, struct st_pool_put *op);
+void st_aws_pool_read(struct st_store *store, struct st_pool_read *op);
+void st_aws_pool_delete(struct st_store *store, struct st_pool_delete *op);
+
+/* ---- of dynamodb.c and s3.c, for the others ---- */
 /* A request of this action, whose body begins in call->json with room for `text` bytes of JSON and `bytes` of base64.
  * False: no memory. */
 bool st_aws_table_begin(struct st_aws_call *call, const char *action, size_t text, size_t bytes);
 /* Sends it, or refuses it if the body did not fit. */
 void st_aws_table_send(struct st_aws_call *call);
+/* Goes on with `next` when the services' time is known: nobody may have asked them anything yet. */
+void st_aws_with_time(struct st_aws_call *call, void (*next)(struct st_aws_call *call));
 /* The answer of a table, parsed, its units counted; NULL: it is none. */
 cJSON *st_aws_table_answer(const struct st_aws_call *call);
 bool st_aws_call_is_error(const struct st_aws_call *call, const char *code);

@@ -471,6 +471,31 @@ void st_aws_checkpoint_advance(struct st_store *store, struct st_checkpoint_ref 
     checkpoint_ask(st_aws_call_new(st_aws_of(store), op, advance_asked));
 }
 
+/* ---- the time ---- */
+
+static void time_asked(struct st_aws_call *call) {
+    void (*next)(struct st_aws_call *call) = call->next_step;
+    call->answered = call->after;
+    cJSON_Delete(st_aws_table_answer(call));
+    if (st_aws_date_now(call->aws) > 0) {
+        next(call);
+    } else {
+        st_aws_call_refuse(call, "the service's time is not known");
+    }
+}
+
+void st_aws_with_time(struct st_aws_call *call, void (*next)(struct st_aws_call *call)) {
+    if (st_aws_date_now(call->aws) > 0) {
+        next(call);
+        return;
+    }
+    call->next_step = next;
+    call->after = call->answered;
+    call->answered = time_asked;
+    begin_get(call, "store");
+    st_aws_table_send(call);
+}
+
 /* ---- leases ---- */
 
 /* FNV-1a: holders are few, and the item says whose it is. */
@@ -511,7 +536,6 @@ static void lease_give_up(struct st_aws_call *call) {
 static void lease_put(struct st_aws_call *call) {
     struct st_lease_renew *op = call->op;
     op->lease.renewed_ms = st_aws_date_now(call->aws);
-    call->answered = lease_renewed;
     if (st_aws_table_begin(call, "PutItem", 0, sizeof op->lease.holder + ST_LEASE_BODY_MAX + 3)) {
         st_json_add(&call->json, "\"Item\":{\"pk\":{\"S\":\"gateways\"},\"sk\":{\"N\":\"%" PRIu64 "\"},"
                     "\"t\":{\"N\":\"%" PRIi64 "\"},\"expires\":{\"N\":\"%" PRIi64 "\"},\"h\":{\"B\":\"",
@@ -524,30 +548,12 @@ static void lease_put(struct st_aws_call *call) {
     st_aws_table_send(call);
 }
 
-static void lease_time_known(struct st_aws_call *call) {
-    struct st_lease_renew *op = call->op;
-    cJSON_Delete(st_aws_table_answer(call));
-    if (st_aws_date_now(call->aws) > 0) {
-        lease_put(call);
-        return;
-    }
-    op->error = read_failed(call);
-    op->date_ms = 0;
-    st_aws_call_end(call);
-    op->done(op);
-}
-
 void st_aws_lease_renew(struct st_store *store, struct st_lease_renew *op) {
-    struct st_aws *aws = st_aws_of(store);
-    struct st_aws_call *call = st_aws_call_new(aws, op, lease_renewed);
+    struct st_aws_call *call = st_aws_call_new(st_aws_of(store), op, lease_renewed);
     if (op->lease.len == 0) {
         lease_give_up(call);
-    } else if (st_aws_date_now(aws) > 0) {
-        lease_put(call);
-    } else { /* nothing was asked yet, so the services' time is unknown */
-        call->answered = lease_time_known;
-        begin_get(call, "store");
-        st_aws_table_send(call);
+    } else {
+        st_aws_with_time(call, lease_put);
     }
 }
 

@@ -13,6 +13,9 @@
  * Both puts are conditional, so of many founders at once one wins, and the others read what it wrote. The object is
  *   {"format":1,"cluster":"{22 letters of base64url}","table":"{name}"}
  *
+ * The object's put may be the first to tell that it is there: without leave to list the bucket, S3 answers 403 for what
+ * is not.
+ *
  * Only the record and the object are asked for; what goes wrong is told by the first answer that says so, in the
  * sentences of sentences.def. With `create`, a missing table is made first: on demand, `expires` as its time to live,
  * and point-in-time recovery where the endpoint knows that.
@@ -42,6 +45,7 @@ struct start {
     struct kp_uuid cluster;
     unsigned looks, active_looks;
     bool created;
+    bool object_stands;            /* a put found it there */
 };
 
 static void read_record(struct start *start);
@@ -183,6 +187,7 @@ static void object_written(struct st_aws_call *call) {
     if (st_aws_call_is_ok(call)) {
         finish(start, ST_OK);
     } else if (other) {
+        start->object_stands = true;
         read_object(start);
     } else {
         fail_answered(start, S3);
@@ -246,7 +251,9 @@ static void write_record(struct start *start) {
 
 static void object_read(struct st_aws_call *call) {
     struct start *start = call->op;
-    bool absent = st_aws_call_is_error(call, "NoSuchKey");
+    /* Who may not list the bucket is told 403 of what is not there: whether it is, the conditional put will tell. */
+    bool hidden = st_aws_call_is_error(call, "AccessDenied") && !start->object_stands;
+    bool absent = st_aws_call_is_error(call, "NoSuchKey") || hidden;
     if (!absent && !st_aws_call_is_ok(call)) {
         fail_answered(start, S3);
     } else if (!absent && (start->recorded || start->looks > 2)) {
