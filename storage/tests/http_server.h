@@ -42,6 +42,7 @@ struct peer {
     ssize_t (*read)(struct peer *peer, void *bytes, size_t len);
     ssize_t (*write)(struct peer *peer, const void *bytes, size_t len);
     void *tls;
+    bool resets;
 };
 
 struct server {
@@ -86,6 +87,7 @@ UNUSED static bool peer_say(struct peer *peer, const char *text) {
 /* Closes with a reset instead of an end. */
 UNUSED static void peer_reset(struct peer *peer) {
     const struct linger linger = {1, 0};
+    peer->resets = true;
     setsockopt(peer->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
 }
 
@@ -198,6 +200,9 @@ static void *connection(void *arg) {
     }
     if (server->leave != NULL) {
         server->leave(peer);
+    }
+    if (!peer->resets) {
+        shutdown(peer->fd, SHUT_RDWR); /* who sees the -1 knows that the end is on its way */
     }
     server->fds[peer->number - 1] = -1;
     close(peer->fd);

@@ -1,5 +1,6 @@
 /*
- * Status line, Date, Retry-After, x-amz-retry-after, x-amz-request-id, x-amzn-requestid; all others are only counted.
+ * Status line, Date, Retry-After, x-amz-retry-after, x-amz-request-id, x-amzn-requestid, and whether the body's end is
+ * marked (Content-Length, Transfer-Encoding); all others are only counted.
  *
  * An answer may come as several heads: any number of 1xx, then the final one, and a chunked body may end in trailers
  * (RFC 9112). A status line begins a head anew; what an earlier one said is forgotten. A value that makes no sense is
@@ -22,6 +23,7 @@ static void begin_head(struct st_http_headers *headers, struct st_http_request *
     headers->retry_after_s = -1;
     headers->retry_at_ms = 0;
     headers->retry_after_ms = -1;
+    headers->framed = false;
     request->status = 0;
     request->date_ms = 0;
     request->retry_after_ms = 0;
@@ -62,6 +64,8 @@ static void take_value(struct st_http_headers *headers, struct st_http_request *
                        const char *value) {
     if (strcasecmp(name, "date") == 0) {
         request->date_ms = parse_date(value);
+    } else if (strcasecmp(name, "content-length") == 0 || strcasecmp(name, "transfer-encoding") == 0) {
+        headers->framed = true;
     } else if (strcasecmp(name, "retry-after") == 0) {
         headers->retry_after_s = parse_number(value);
         headers->retry_at_ms = headers->retry_after_s < 0 ? parse_date(value) : 0;

@@ -6,6 +6,7 @@
 
 struct st_http_headers {
     size_t bytes;           /* taken so far, of all answers (1xx come before the final one) and of trailers */
+    bool framed;            /* its body has a stated length, or is chunked */
     bool over;              /* the final answer's head is complete: what follows are trailers, which say nothing */
     int64_t retry_after_s;  /* Retry-After in seconds; -1: none */
     int64_t retry_at_ms;    /* Retry-After as a date; 0: none */

@@ -2,19 +2,22 @@
  * libcurl must not be called from its own callbacks; these only note what it wants. What comes from the loop calls it.
  *
  * An idle connection keeps its watch, because the next request wants the same again: libcurl's "remove" only marks it
- * idle. If it becomes readable all the same (its peer closed it), the watch stops, and libcurl finds the connection
- * dead when it looks for one to use again.
+ * idle. If it becomes readable all the same, its peer has closed it. libcurl would not see that over TLS, where the end
+ * of a connection begins with bytes ("close notify"): it would send the next request into it and lose that. So such a
+ * connection is discarded here: read empty and shut down, which libcurl does see. As the loop may not have looked since
+ * the bytes came, idle connections are looked at once more before a request starts.
  *
  * How long a connection has been idle is measured in time that passed outside (st_system_elapsed_ns): a process that
  * was frozen finds its monotonic clock, and so libcurl's, where it left it, while the peer and the translators on the
- * way have long forgotten the connection; what is sent into it is answered by nobody. As such a socket looks alive, it
- * is shut down here, which libcurl sees. The same goes for requests under way when the freeze began.
+ * way have long forgotten the connection; what is sent into it is answered by nobody. So these are discarded, too.
+ * The same goes for requests under way when the freeze began.
  *
  * The descriptors of libcurl's own (the pair by which its resolver's thread reports) come without having been opened
  * here; they are watched while libcurl asks for it.
  */
 #include "storage/backends/aws/http_sockets.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -22,6 +25,8 @@
 #include "storage/runtime/metrics.h"
 #include "storage/runtime/system.h"
 #include "storage/runtime/watch.h"
+
+#define LOOK_AT 64 /* idle connections with one system call */
 
 struct st_http_socket {
     struct st_watch watch;
@@ -53,6 +58,15 @@ static void forget(struct st_http_sockets *sockets, struct st_http_socket *socke
     free(socket);
 }
 
+/* Makes libcurl see that it is of no use any more. */
+static void discard(struct st_http_socket *socket) {
+    char bytes[4096];
+    st_watch_stop(socket->sockets->loop, &socket->watch);
+    while (recv(socket->fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
+    }
+    shutdown(socket->fd, SHUT_RDWR);
+}
+
 static void act(struct st_http_sockets *sockets, curl_socket_t fd, int what) {
     int running;
     curl_multi_socket_action(sockets->multi, fd, what, &running);
@@ -62,7 +76,7 @@ static void act(struct st_http_sockets *sockets, curl_socket_t fd, int what) {
 static void ready(struct st_watch *watch, unsigned events) {
     struct st_http_socket *socket = ST_OWNER(watch, struct st_http_socket, watch);
     if (!socket->busy) {
-        st_watch_stop(socket->sockets->loop, watch);
+        discard(socket);
         return;
     }
     act(socket->sockets, socket->fd,
@@ -113,6 +127,7 @@ static int wanted(CURL *easy, curl_socket_t fd, int what, void *arg, void *unuse
         if (socket != NULL && socket->ours) {
             socket->busy = false;
             socket->idle_since_ns = st_system_elapsed_ns();
+            st_watch_start(sockets->loop, &socket->watch, fd, ST_WATCH_READ);
         } else if (socket != NULL) {
             forget(sockets, socket);
         }
@@ -150,15 +165,42 @@ static void timer_due(struct st_timer *timer) {
     st_http_sockets_turn(ST_OWNER(timer, struct st_http_sockets, timer));
 }
 
+/* Looks at the idle ones from `socket` on; where to go on, or NULL. */
+static struct st_http_socket *look_at_some(struct st_http_socket *socket) {
+    struct pollfd fds[LOOK_AT];
+    struct st_http_socket *looked_at[LOOK_AT];
+    nfds_t count = 0;
+    for (; socket != NULL && count < LOOK_AT; socket = socket->next) {
+        if (socket->ours && !socket->busy) {
+            fds[count] = (struct pollfd){.fd = socket->fd, .events = POLLIN};
+            looked_at[count++] = socket;
+        }
+    }
+    if (count > 0 && poll(fds, count, 0) > 0) {
+        for (nfds_t i = 0; i < count; i++) {
+            if (fds[i].revents != 0) {
+                discard(looked_at[i]);
+            }
+        }
+    }
+    return socket;
+}
+
 void st_http_sockets_expire(struct st_http_sockets *sockets, int64_t idle_ns) {
     const int64_t elapsed_ns = st_system_elapsed_ns(), mono_ns = st_now_ns(sockets->loop);
     const bool thawed = (elapsed_ns - sockets->elapsed_ns) - (mono_ns - sockets->mono_ns) > idle_ns;
     sockets->elapsed_ns = elapsed_ns;
     sockets->mono_ns = mono_ns;
     for (struct st_http_socket *socket = sockets->first; socket != NULL; socket = socket->next) {
-        if (socket->ours && (thawed || (!socket->busy && elapsed_ns - socket->idle_since_ns > idle_ns))) {
-            shutdown(socket->fd, SHUT_RDWR);
+        if (socket->ours && socket->busy && thawed) {
+            shutdown(socket->fd, SHUT_RDWR); /* libcurl watches it, and fails its request */
+        } else if (socket->ours && !socket->busy && elapsed_ns - socket->idle_since_ns > idle_ns) {
+            discard(socket);
         }
+    }
+    struct st_http_socket *socket = sockets->first;
+    while (socket != NULL) {
+        socket = look_at_some(socket);
     }
 }
 

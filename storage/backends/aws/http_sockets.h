@@ -32,8 +32,8 @@ curl_socket_t st_http_socket_open(struct st_http_sockets *sockets, const struct 
 int st_http_socket_close(void *sockets, curl_socket_t fd);
 /* Lets libcurl do now what it wants to do at once. */
 void st_http_sockets_turn(struct st_http_sockets *sockets);
-/* Shuts down the connections that have been idle for longer than this, and after so long a freeze all of them. libcurl
- * closes an idle connection that it finds shut down, and fails the request of one in use. */
+/* Before a request starts: discards the connections that have been idle for longer than this, or that their peer has
+ * closed, so that libcurl takes none of them; after so long a freeze also those in use, whose requests then fail. */
 void st_http_sockets_expire(struct st_http_sockets *sockets, int64_t idle_ns);
 
 #endif

@@ -317,6 +317,15 @@ static void give_answer(struct st_http_try *try) {
     }
 }
 
+/* An answer that says nothing of its length ends with the connection, and then it may have been cut short. TLS tells
+ * these apart, but libcurl passes the end of the connection on as the end of the answer. Over plain HTTP nobody can tell:
+ * there it is believed, as small servers of credentials answer so. */
+static bool end_is_whole(const struct st_http_try *try) {
+    const int status = try->request->status;
+    return !try->host->tls || try->headers.framed || status == 204 || status == 304 ||
+           strcmp(try->request->method, "HEAD") == 0;
+}
+
 void st_http_try_end(struct st_http_try *try, CURLcode code) {
     struct st_http_request *request = try->request;
     if (try->active) {
@@ -332,6 +341,10 @@ void st_http_try_end(struct st_http_try *try, CURLcode code) {
     curl_slist_free_all(try->lines);
     try->lines = NULL;
     request->reused = try->begun && !try->opened;
+    if (code == CURLE_OK && try->headers.over && !end_is_whole(try)) {
+        snprintf(request->reason, sizeof request->reason, "an answer of no stated length");
+        code = CURLE_PARTIAL_FILE;
+    }
     if (code == CURLE_OK && try->headers.over) {
         request->end = ST_HTTP_ANSWERED;
     } else if (try->too_long) {
