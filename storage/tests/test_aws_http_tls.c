@@ -16,7 +16,8 @@ struct certificate {
 };
 
 /* Signed by `issuer`; NULL: by itself, as a CA. */
-static struct certificate certificate_make(const char *name, const char *alternative, const struct certificate *issuer) {
+static struct certificate certificate_make(const char *name, const char *alternative,
+                                            const struct certificate *issuer) {
     struct certificate made = {.key = EVP_EC_gen("P-256"), .x509 = X509_new()};
     static long serial;
     X509V3_CTX context;

@@ -318,8 +318,8 @@ static void give_answer(struct st_http_try *try) {
 }
 
 /* An answer that says nothing of its length ends with the connection, and then it may have been cut short. TLS tells
- * these apart, but libcurl passes the end of the connection on as the end of the answer. Over plain HTTP nobody can tell:
- * there it is believed, as small servers of credentials answer so. */
+ * these apart, but libcurl passes the end of the connection on as the end of the answer. Over plain HTTP nobody can
+ * tell: there it is believed, as small servers of credentials answer so. */
 static bool end_is_whole(const struct st_http_try *try) {
     const int status = try->request->status;
     return !try->host->tls || try->headers.framed || status == 204 || status == 304 ||
