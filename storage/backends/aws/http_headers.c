@@ -17,6 +17,7 @@
 #include <strings.h>
 
 #define VALUE_MAX 80
+#define DATE_MAX_S INT64_C(253402300799) /* the end of the year 9999 */
 #define RETRY_AFTER_MAX_MS (INT64_C(24) * 3600 * 1000) /* nobody means more */
 
 static void begin_head(struct st_http_headers *headers, struct st_http_request *request) {
@@ -57,7 +58,7 @@ static int64_t parse_number(const char *text) {
 /* Unix milliseconds; 0: no date. */
 static int64_t parse_date(const char *text) {
     const int64_t seconds = curl_getdate(text, NULL);
-    return seconds > 0 ? seconds * 1000 : 0;
+    return seconds > 0 && seconds <= DATE_MAX_S ? seconds * 1000 : 0;
 }
 
 static void take_value(struct st_http_headers *headers, struct st_http_request *request, const char *name,
