@@ -5,6 +5,7 @@
 #   $cache             a folder that stays: downloaded clients
 #   ok FEATURE         a line for the matrix; `not_ok FEATURE why` fails the suite
 #   start_gateway NAME ARGS...   sets kafka, http and pids[NAME]; stop_gateway NAME
+# One gateway, `main`, has been started on a store of its own, unless no_gateway_yet is set.
 # GATEWAY names the binary.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -80,6 +81,6 @@ finish() {
 }
 trap finish EXIT
 
-if [[ -z $kafka ]]; then
+if [[ -z $kafka && -z ${no_gateway_yet:-} ]]; then
     start_gateway main --data "$scratch/data"
 fi

@@ -20,9 +20,10 @@ import { type Party, permit } from './permissions.ts';
 import type { Settings } from './settings.ts';
 
 const THROTTLE = { rateLimit: 500, burstLimit: 1000 };
-/* API Gateway waits for 29 s. The program answers a second before that (request.timeout.ms, lambda/runtime/options.def). */
+/* So long API Gateway waits. The program answers a second earlier (request.timeout.ms in lambda/runtime). */
 const HTTP_TIMEOUT = Duration.seconds(29);
 const UPKEEP_TIMEOUT = Duration.minutes(14);
+const OPEN = 'The API is open unless auth=iam is set; infra/deploy says so before it deploys.';
 const LOGS_KEPT = logs.RetentionDays.ONE_MONTH;
 
 export class Api extends Construct {
@@ -40,6 +41,7 @@ export class Api extends Construct {
         this.upkeepLogs = this.logGroup('UpkeepLogs');
         this.http = this.makeFunction('Http', 'writer', HTTP_TIMEOUT, this.httpLogs);
         this.upkeep = this.makeFunction('Upkeep', 'upkeep', UPKEEP_TIMEOUT, this.upkeepLogs);
+        output(this, 'UpkeepFunction', this.upkeep.functionName);
         new events.Rule(this, 'UpkeepSchedule', {
             schedule: events.Schedule.rate(Duration.minutes(settings.number('upkeepMinutes'))),
             // A run that failed is not repeated: the next one does what it left.
@@ -122,9 +124,9 @@ export class Api extends Construct {
         api.root.addMethod('ANY');
         api.root.addProxy({ anyMethod: true });
         except(api, 'APIG2', 'The program checks every request itself and says what is wrong with it.');
-        except(api, 'APIG3', 'A web ACL costs more than the whole of a small deployment; requests are throttled, and a ' +
-                             'web ACL can be associated with the stage from outside.');
-        except(api, 'APIG4', 'The API is open unless auth=iam is set, as the documentation of the deployment says first.');
+        except(api, 'APIG3', 'A web ACL costs more than the whole of a small deployment. Requests are throttled, and ' +
+                             'one can be associated with the stage from outside.');
+        except(api, 'APIG4', OPEN);
         except(api, 'COG4', 'Callers are programs with IAM credentials (auth=iam), not users of a Cognito pool.');
         except(api, 'IAM4', 'The managed policy is what API Gateway asks for in the role of the account.');
         api.node.tryRemoveChild('Endpoint'); // CDK's own output, with a name nobody can type
@@ -151,7 +153,7 @@ export class Api extends Construct {
                 error: '$context.integrationErrorMessage',
             }),
         };
-        except(api, 'APIG4', 'The API is open unless auth=iam is set, as the documentation of the deployment says first.');
+        except(api, 'APIG4', OPEN);
         output(this, 'HttpApiUrl', stage.url);
         return api;
     }

@@ -1,5 +1,5 @@
 /*
- * cdk-nag's AWS Solutions rules, and exceptions from them: a rule that does not hold for one construct, with the reason,
+ * cdk-nag's AWS Solutions rules, and exceptions from them: a rule that does not fit one construct, with the reason,
  * always written next to that construct.
  *
  * For IAM5 cdk-nag wants an exception for every finding, and a finding's name holds names that are generated when the

@@ -67,7 +67,9 @@ export class Gateway extends Construct {
         });
         except(this.balancer, 'ELB2', 'Network load balancers log only TLS connections; these are plain TCP.');
         // The gateway closes what is idle for 600 s. The balancer must not forget a connection before that.
-        const listener = this.balancer.addListener('Kafka', { port: KAFKA_PORT, tcpIdleTimeout: Duration.seconds(660) });
+        const listener = this.balancer.addListener('Kafka', {
+            port: KAFKA_PORT, tcpIdleTimeout: Duration.seconds(660),
+        });
         this.group = listener.addTargets('Gateways', {
             port: KAFKA_PORT, targets: [instances], deregistrationDelay: Duration.seconds(30),
             healthCheck: {

@@ -62,7 +62,8 @@ export class Monitoring extends Construct {
 
     private chart(title: string, left: Lines, right: Lines = {}): cloudwatch.GraphWidget {
         const labelled = (lines: Lines) => Object.entries(lines).map(([label, metric]) => metric.with({ label }));
-        return new cloudwatch.GraphWidget({ title, left: labelled(left), right: labelled(right), width: 12, height: 6 });
+        const size = { width: 12, height: 6 };
+        return new cloudwatch.GraphWidget({ title, left: labelled(left), right: labelled(right), ...size });
     }
 
     /* What the APIs in front of the function count; the function never sees some of it. */
@@ -163,8 +164,8 @@ export class Monitoring extends Construct {
         return filter.metric(SUM);
     }
 
-    /* Requests and compute of one hour times their prices. Storage, logs and fixed prices are not in it, nor are the few
-     * hundred requests a day for upkeep: an alarm may count ten metrics. */
+    /* Requests and compute of one hour times their prices. Storage, logs and fixed prices are not in it, nor are the
+     * few hundred requests a day for upkeep: an alarm may count ten metrics. */
     private cost(): cloudwatch.IWidget {
         const { http, upkeep, restApi, httpApi } = this.api;
         const gbSecond = PRICES.lambdaGbSecond[this.settings.text('architecture') as 'arm64' | 'x86_64'];

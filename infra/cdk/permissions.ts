@@ -4,11 +4,14 @@
  *   writer    serves clients: the function, the gateway. Reads everything of the store, adds objects, writes the table.
  *   upkeep    the same, and lists and deletes objects: it alone collects what nothing refers to.
  *
- * Nobody scans, updates or deletes the table, changes the bucket, or sees anything outside the store's prefix. The table's
- * actions are those that storage/backends/aws uses: PutItem (conditional: the journal), GetItem, Query, BatchWriteItem (trims
- * slots below a checkpoint), DeleteItem (a lease that is given up), DescribeTable (the check at start).
+ * Nobody scans, updates or deletes the table, changes the bucket, or sees anything outside the store's prefix. The
+ * table's actions are those that storage/backends/aws uses: GetItem, PutItem (conditional: the journal), Query,
+ * BatchWriteItem (deletes slots below a checkpoint, and a lease that is given up).
  *
- * Without ListBucket, S3 answers a GET of an object that is not there with 403 and not with 404.
+ * S3 answers a GET of an object that is not there with 404 only to those who hold ListBucket, and with 403, as if it were
+ * forbidden, to others (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html). A program that could not tell
+ * the two apart could neither found a store nor see that an object was collected. So a writer holds it for the answer to a
+ * GET, which has no s3:prefix; a listing that names a prefix is refused it.
  */
 import * as iam from 'aws-cdk-lib/aws-iam';
 import type { Data } from './data.ts';
@@ -20,7 +23,7 @@ export type Party = 'writer' | 'upkeep';
 /* Objects by kind, as in DESIGN's layout of the bucket; `store` is the record that names the table. */
 const OBJECTS = ['store', 'ingest/*', 'checkpoints/*', 'topics/*'];
 const OBJECTS_DELETED = ['ingest/*', 'checkpoints/*', 'topics/*'];
-const TABLE_ACTIONS = ['BatchWriteItem', 'DeleteItem', 'DescribeTable', 'GetItem', 'PutItem', 'Query'];
+const TABLE_ACTIONS = ['BatchWriteItem', 'GetItem', 'PutItem', 'Query'];
 
 export function permit(party: Party, role: iam.Role, data: Data, settings: Settings,
                        more: iam.PolicyStatement[]): iam.Policy {
@@ -36,7 +39,14 @@ export function permit(party: Party, role: iam.Role, data: Data, settings: Setti
             resources: [data.table.tableArn],
         }),
     ];
-    if (party === 'upkeep') {
+    if (party === 'writer') {
+        statements.push(new iam.PolicyStatement({
+            sid: 'TellAbsent',
+            actions: ['s3:ListBucket'],
+            resources: [data.bucket.bucketArn],
+            conditions: { StringEqualsIfExists: { 's3:prefix': [`${prefix}store`] } },
+        }));
+    } else {
         statements.push(
             new iam.PolicyStatement({
                 sid: 'Collect', actions: ['s3:DeleteObject'], resources: objects(OBJECTS_DELETED),
@@ -45,7 +55,7 @@ export function permit(party: Party, role: iam.Role, data: Data, settings: Setti
                 sid: 'List',
                 actions: ['s3:ListBucket'],
                 resources: [data.bucket.bucketArn],
-                conditions: { StringLike: { 's3:prefix': OBJECTS_DELETED.map((name) => prefix + name) } },
+                conditions: { StringLikeIfExists: { 's3:prefix': OBJECTS_DELETED.map((name) => prefix + name) } },
             }),
         );
     }

@@ -1,6 +1,6 @@
 /*
- * Dollars in us-east-1, on demand, without free tiers (aws.amazon.com/{s3,dynamodb,lambda,api-gateway,ec2,elasticloadbalancing}/pricing).
- * Other regions differ by up to a third; the dashboard says which region this is.
+ * Dollars in us-east-1, on demand, without free tiers (aws.amazon.com/{s3,dynamodb,lambda,api-gateway}/pricing).
+ * Other regions differ by up to a third.
  */
 export const PRICES = {
     s3Write: 5e-6, // PUT, COPY, POST, LIST; DELETE costs nothing

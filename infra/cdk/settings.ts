@@ -53,7 +53,7 @@ export const SETTINGS = {
     },
     apiGatewayRole: {
         fallback: 'true', ...BOOL,
-        help: 'make the role by which API Gateway writes logs, one for account and region; false where it is set already',
+        help: 'make the role by which API Gateway writes logs, one for the account and region; false: there is one',
     },
     upkeepMinutes: {
         fallback: '5', metavar: 'N', allowed: /^([2-9]|[1-9][0-9]{1,3})$/, help: 'the upkeep function runs so often',

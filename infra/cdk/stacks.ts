@@ -1,8 +1,9 @@
 /*
- * The parts as CloudFormation stacks: Data, Api, Gateway and Monitoring as CDK deploys them, or all of them in one plain
- * template whose parameters say where the programs lie.
+ * The parts as CloudFormation stacks: Data, Api, Gateway and Monitoring as CDK deploys them, or all of them in one
+ * plain template whose parameters say where the programs lie.
  */
-import { type App, Aspects, BootstraplessSynthesizer, CfnCondition, CfnOutput, CfnParameter, CfnResource, Fn, Stack } from 'aws-cdk-lib';
+import { type App, Aspects, BootstraplessSynthesizer, CfnCondition, CfnOutput, CfnParameter, CfnResource, Fn,
+         Stack } from 'aws-cdk-lib';
 import * as assets from 'aws-cdk-lib/aws-s3-assets';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import type { IConstruct } from 'constructs';

@@ -16,7 +16,8 @@ writeFileSync(zip, Buffer.from('504b0506' + '00'.repeat(18), 'hex'));
 const binary = join(scratch, 'gateway');
 writeFileSync(binary, 'not run here');
 
-const flags = JSON.parse(readFileSync(join(dirname(fileURLToPath(import.meta.url)), '../cdk.json'), 'utf8')) as { context: object };
+export const cdk = join(dirname(fileURLToPath(import.meta.url)), '..');
+const flags = JSON.parse(readFileSync(join(cdk, 'cdk.json'), 'utf8')) as { context: object };
 
 function app(settings: Record<string, string>): App {
     return new App({

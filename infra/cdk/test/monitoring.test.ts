@@ -1,11 +1,10 @@
 import { Match } from 'aws-cdk-lib/assertions';
 import assert from 'node:assert';
 import { readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { STORE_EVENTS } from '../monitoring.ts';
-import { resources, stacks, template } from './app.ts';
+import { cdk, resources, stacks, template } from './app.ts';
 
 const monitoring = template(stacks({ httpApi: 'true', gateway: 'true' }), 'Monitoring');
 
@@ -41,7 +40,7 @@ test('there are alarms for failures of the store, counted in the logs and by AWS
 });
 
 test('the events that are counted are events of the program', () => {
-    const events = readFileSync(join(dirname(fileURLToPath(import.meta.url)), '../../../storage/runtime/events.def'), 'utf8');
+    const events = readFileSync(join(cdk, '../../storage/runtime/events.def'), 'utf8');
     for (const event of STORE_EVENTS) {
         assert.match(events, new RegExp(`EVENT\\([A-Z]+, ${event},`));
     }
@@ -67,7 +66,9 @@ test('the cost of an hour is every metered request times its price', () => {
         const [, id, price] = /^FILL\((\w+), 0\) \* ([0-9.]+)$/.exec(term) ?? assert.fail(term);
         return sum + (ids[id as string] ?? 0) * Number(price);
     }, 0);
-    const near = (actual: number, expected: number) => assert.ok(Math.abs(actual - expected) < expected / 1e6, `${actual}`);
+    const near = (actual: number, expected: number) => {
+        assert.ok(Math.abs(actual - expected) < expected / 1e6, `${actual}`);
+    };
     near(value({ wcu: 1e6 }), 0.625);
     near(value({ rcu: 1e6 }), 0.125);
     near(value({ puts: 1e6 }), 5);
@@ -81,7 +82,7 @@ test('the cost of an hour is every metered request times its price', () => {
 
 test('costPerHour=0 leaves that alarm out, and requestMetrics=false what needs the metrics of S3', () => {
     const less = template(stacks({ costPerHour: '0', requestMetrics: 'false' }), 'Monitoring');
-    assert.strictEqual(resources(less, 'AWS::CloudWatch::Alarm').filter((each) => 'Metrics' in each.Properties).length, 0);
+    assert.ok(resources(less, 'AWS::CloudWatch::Alarm').every((each) => !('Metrics' in each.Properties)));
     assert.ok(!JSON.stringify(less.toJSON()).includes('AWS/S3'));
 });
 

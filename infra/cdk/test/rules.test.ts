@@ -3,11 +3,10 @@ import { type App, Validations } from 'aws-cdk-lib';
 import { CfnBucket } from 'aws-cdk-lib/aws-s3';
 import assert from 'node:assert';
 import { readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { Checks } from '../exceptions.ts';
-import { plain, stacks } from './app.ts';
+import { cdk, plain, stacks } from './app.ts';
 
 function checked(app: App): App {
     Validations.of(app).addPlugins(new Checks(app));
@@ -43,6 +42,6 @@ test('a bucket that breaks them fails the synthesis', () => {
 
 test('every exception stands where except() puts it, with a reason', () => {
     for (const file of ['api', 'data', 'gateway', 'permissions', 'monitoring', 'stacks']) {
-        assert.doesNotMatch(readFileSync(join(dirname(fileURLToPath(import.meta.url)), `../${file}.ts`), 'utf8'), /acknowledge/);
+        assert.doesNotMatch(readFileSync(join(cdk, `${file}.ts`), 'utf8'), /acknowledge/);
     }
 });
