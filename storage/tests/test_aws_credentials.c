@@ -29,9 +29,12 @@ static void half_of_a_key_in_the_environment_is_an_error(void **state) {
     setenv("AWS_SECRET_ACCESS_KEY", "hush", 1);
     unsetenv("AWS_ACCESS_KEY_ID");
     check_reason(bench, "AWS_SECRET_ACCESS_KEY is set in the environment, but AWS_ACCESS_KEY_ID is not");
-    setenv("AWS_ACCESS_KEY_ID", "with blank\r\nX-Header: injected", 1);
-    check_reason(bench, "the credentials of source 'environment' are empty, or hold blanks or other characters that "
-                        "no credentials have");
+    static const char *const wrong[] = {"with blank", "id\r\nX-Header:injected", "id\x7f", "\xC3\xA4"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        setenv("AWS_ACCESS_KEY_ID", wrong[i], 1);
+        check_reason(bench, "the credentials of source 'environment' are empty, or hold blanks or other characters "
+                            "that no credentials have");
+    }
     char longer[ST_AWS_SECRET_MAX + 1];
     memset(longer, 'x', sizeof longer - 1);
     longer[sizeof longer - 1] = '\0';
@@ -59,7 +62,7 @@ static void profiles_are_read_as_the_sdks_read_them(void **state) {
         {"default", "[profile default]\r\nAWS_ACCESS_KEY_ID =  a  \r\nregion\t=\tr ; comment\r\n", "", "a", "r", true},
         {"default", "[default]\naws_access_key_id=a#b;c\nregion=r #c", "", "a#b;c", "r", true},
         {"default", "[default]\nregion=r\n# region=s\n; region=t\n\n", "", "", "r", true},
-        {"default", "[default]\ns3 =\n  region = nested\nregion=r\n", "", "", "r", true},
+        {"default", "[default]\nregion=r\ns3 =\n  region = nested\n", "", "", "r", true},
         {"default", "[default]\nregion=\nno equals\n=nothing\nregion_=x", "", "", "", true},
         {"default", "region=r", "region=s", "", "", false},
         {"default", "[default]\nregion=r\nregion=s", "", "", "s", true},
@@ -270,13 +273,27 @@ static void plain_http_is_only_asked_where_nobody_listens_in(void **state) {
         const char *url;
         bool asked;
     } cases[] = {
-        {"https://keys.example.com/x", true},  {"http://127.0.0.1:8080/x", true}, {"http://127.1.2.3", true},
-        {"http://localhost/x", true},          {"http://[::1]:80/x", true},       {"http://169.254.170.2/x", true},
-        {"http://169.254.170.23/x", true},     {"http://[fd00:ec2::23]/x", true}, {"http://example.com/x", false},
-        {"http://169.254.170.3/x", false},     {"http://127.0.0.1.evil/x", false}, {"http://localhost.evil/x", false},
-        {"http://[::2]/x", false},             {"http://127.0.0.1@evil/x", false}, {"http://", false},
-        {"http://[::1", false},                {"ftp://127.0.0.1/x", false},      {"127.0.0.1/x", false},
-        {"http://127.0.0.256/x", false},       {"http://evil?http://127.0.0.1", false},
+        {"https://keys.example.com/x", true},
+        {"http://127.0.0.1:8080/x", true},
+        {"http://127.1.2.3", true},
+        {"http://localhost/x", true},
+        {"http://[::1]:80/x", true},
+        {"http://169.254.170.2/x", true},
+        {"http://169.254.170.23/x", true},
+        {"http://[fd00:ec2::23]/x", true},
+        {"http://example.com/x", false},
+        {"http://169.254.170.3/x", false},
+        {"http://127.0.0.1.evil/x", false},
+        {"http://localhost.evil/x", false},
+        {"http://[::2]/x", false},
+        {"http://127.0.0.1@evil/x", false},
+        {"http://localhost:1@evil/x", false},
+        {"http://", false},
+        {"http://[::1", false},
+        {"ftp://127.0.0.1/x", false},
+        {"127.0.0.1/x", false},
+        {"http://127.0.0.256/x", false},
+        {"http://evil?http://127.0.0.1", false},
     };
     answers(bench, NULL, 500, "");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -437,6 +454,9 @@ static void a_source_that_once_gave_keys_is_not_left_for_another(void **state) {
     answers(bench, "/task", 500, "");
     fixture_run(bench->http, 2 * HOUR);
     check_reason(bench, "the container credentials endpoint gave status 500");
+    unsetenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
+    imds(bench, "of-role", HOUR);
+    check_reason(bench, "no container endpoint");
 }
 
 /* ---- the rest ---- */

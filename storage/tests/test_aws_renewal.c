@@ -164,6 +164,18 @@ static void refused_keys_are_fetched_anew_once_for_all_who_say_so(void **state) 
     assert_int_equal(bench->http->asked_count, 6);
 }
 
+static void keys_refused_before_they_were_handed_out_are_not_handed_out(void **state) {
+    struct bench *bench = *state;
+    imds(bench, "first", 6 * HOUR);
+    check_id(bench, "first");
+    imds(bench, "second", 6 * HOUR);
+    const struct want *want = start_want(bench, 0);
+    st_aws_keys_refused(bench->credentials, 1);
+    fixture_run(bench->http, 100);
+    assert_int_equal(want->done, 1);
+    assert_string_equal(want->keys.id, "second");
+}
+
 static void keys_that_are_refused_again_and_again_are_not_fetched_all_the_time(void **state) {
     struct bench *bench = *state;
     imds(bench, "wrong", 6 * HOUR);
@@ -247,6 +259,7 @@ int main(void) {
         TEST(expired_keys_that_are_handed_out_all_the_same_are_used),
         TEST(a_machine_whose_clock_is_hours_off_has_valid_keys),
         TEST(refused_keys_are_fetched_anew_once_for_all_who_say_so),
+        TEST(keys_refused_before_they_were_handed_out_are_not_handed_out),
         TEST(keys_that_are_refused_again_and_again_are_not_fetched_all_the_time),
         TEST(a_want_may_be_forgotten),
         TEST(who_is_called_may_want_again_and_forget_others),

@@ -527,7 +527,6 @@ static void a_signature_refused_for_its_time_is_made_again_by_the_services_clock
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
         int64_t off = i % 2 == 0 ? 20 * MINUTE_MS : -30 * MINUTE_MS;
         bench->http->wall_off_ms = off;
-        bench->client.skew_ms = 0;
         fixture_no_rules(bench->http);
         answers(bench, 1, 403, bodies[i]);
         answers(bench, 0, 200, "");
@@ -538,6 +537,10 @@ static void a_signature_refused_for_its_time_is_made_again_by_the_services_clock
         assert_int_equal(bench->request.tries, 2);
         assert_in_range(bench->client.skew_ms + off + 1000, 0, 1000); /* Date has whole seconds */
         assert_int_equal(bench->http->asked[before].at_ms, bench->http->asked[before + 1].at_ms);
+        int minute = (int)(TRUE_WALL_MS / MINUTE_MS + bench->http->asked[before + 1].at_ms / MINUTE_MS);
+        char date[64];
+        snprintf(date, sizeof date, "x-amz-date: 20231114T%02d%02d20Z\n", minute / 60 % 24, minute % 60);
+        assert_true(has_header(&bench->http->asked[before + 1], date));
         make(bench);
         run(bench);
         assert_int_equal(bench->request.tries, 1); /* it is kept */
@@ -617,6 +620,25 @@ static void new_keys_that_are_refused_too_end_it(void **state) {
     run(bench);
     check_end(&bench->request, ST_AWS_ANSWERED, 400, "ExpiredToken");
     assert_int_equal(bench->request.tries, 2);
+}
+
+static void keys_that_change_all_the_time_are_tried_once_more_and_not_for_ever(void **state) {
+    struct bench *bench = *state;
+    static const char *const keys[] = {"one", "two", "three", "four"};
+    char answer[4][256];
+    clear_environment();
+    setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/task", 1);
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(answer[i], sizeof answer[i], "{\"AccessKeyId\":\"%s\",\"SecretAccessKey\":\"s\",\"Token\":\"t\","
+                 "\"Expiration\":\"2023-11-15T22:13:20Z\"}", keys[i]);
+        fixture_rule(bench->http, (struct rule){.url = "/task", .status = 200, .body = answer[i], .times = 1});
+    }
+    answers(bench, 0, 400, XML("ExpiredToken"));
+    make(bench);
+    run(bench);
+    check_end(&bench->request, ST_AWS_ANSWERED, 400, "ExpiredToken");
+    assert_int_equal(bench->request.tries, 2);
+    assert_non_null(strstr(fixture_last(bench->http)->headers, "Credential=two/"));
 }
 
 static void without_credentials_nothing_is_sent_and_the_reason_says_what_was_tried(void **state) {
@@ -730,6 +752,7 @@ int main(void) {
         TEST(expired_keys_are_fetched_anew_and_the_request_is_signed_again),
         TEST(when_there_are_no_other_keys_the_refusal_stands),
         TEST(new_keys_that_are_refused_too_end_it),
+        TEST(keys_that_change_all_the_time_are_tried_once_more_and_not_for_ever),
         TEST(without_credentials_nothing_is_sent_and_the_reason_says_what_was_tried),
         TEST(credentials_that_come_too_late_are_not_waited_for),
         TEST(who_is_called_may_start_the_next_request_in_the_same_struct),

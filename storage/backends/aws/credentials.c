@@ -287,9 +287,6 @@ static void answer_wants(struct st_task *task) {
         }
         want->done(want, valid ? &credentials->keys : NULL);
     }
-    if (credentials->first != NULL && !credentials->fetching) {
-        st_defer(credentials->loop, &credentials->task);
-    }
 }
 
 void st_aws_keys_refused(struct st_aws_credentials *credentials, uint64_t generation) {
