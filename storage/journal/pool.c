@@ -48,6 +48,7 @@
 #define LOOK_EVERY 8
 #define PAUSE (20 * ST_MS) /* so long nothing was to be committed: others had their chance */
 #define WATCH (10 * ST_MS)
+#define PUT_WATCH (50 * ST_MS) /* the put of the request takes long */
 #define EXPIRES_MS (10 * 60 * 1000)
 #define READ_MOST (1024 * 1024)
 #define COMBINE_MOST 512        /* requests of one entry */
@@ -185,9 +186,10 @@ void st_pool_raced(struct st_journal *journal) {
 
 /* ---- combining ---- */
 
-static void key_add(struct st_pool *pool, uint64_t begun_bucket, const struct kp_uuid *id) {
+static void key_add(struct st_pool *pool, uint64_t bucket, const struct kp_uuid *id, bool stale) {
     if (pool->key_count < ST_POOL_DELETE_MOST) {
-        pool->keys[pool->key_count++] = (struct st_pool_key){begun_bucket, *id};
+        pool->stale[pool->key_count] = stale;
+        pool->keys[pool->key_count++] = (struct st_pool_key){bucket, *id};
     }
 }
 
@@ -232,7 +234,7 @@ static size_t choose(struct st_journal *journal, struct st_pooled *chosen) {
     pool->key_count = 0;
     st_pooled_read(kp_slice_of(pool->request->data, pool->request->size), &chosen[count]);
     fits(&room, &chosen[count++]);
-    key_add(pool, pool->begun / ST_POOL_BUCKET, &journal->commit->id);
+    key_add(pool, pool->begun / ST_POOL_BUCKET, &journal->commit->id, false);
     struct st_pooled *others = calloc(pool->member_count + 1, sizeof *others);
     for (size_t i = 0; others != NULL && i < pool->member_count; i++) {
         const struct st_pool_item *item = &pool->members[i];
@@ -243,7 +245,7 @@ static size_t choose(struct st_journal *journal, struct st_pooled *chosen) {
         if (readable && eligible(journal, &others[all])) {
             all++;
         } else if (!readable || others[all].begun <= journal->fold->slot) {
-            key_add(pool, item->key.bucket, &item->key.id); /* damaged, decided, or too late for ever */
+            key_add(pool, item->key.bucket, &item->key.id, true); /* damaged, decided, or too late for ever */
         }
     }
     if (all > 0) {
@@ -252,7 +254,7 @@ static size_t choose(struct st_journal *journal, struct st_pooled *chosen) {
     for (size_t i = 0; i < all && count < COMBINE_MOST; i++) {
         if (fits(&room, &others[i])) {
             chosen[count++] = others[i];
-            key_add(pool, others[i].begun / ST_POOL_BUCKET, &others[i].id);
+            key_add(pool, others[i].begun / ST_POOL_BUCKET, &others[i].id, false);
         }
     }
     free(others);
@@ -293,13 +295,21 @@ static void landed(struct st_journal *journal) {
     journal->put_state = ST_PUT_POOLED;
     st_metrics.commits_total++;
     st_metrics.pool_commits_total += pool->decided_with;
-    if (pool->dropping || pool->key_count == 0) {
+    if (pool->dropping) {
         return;
     }
-    memcpy(pool->drop_keys, pool->keys, pool->key_count * sizeof pool->keys[0]);
-    pool->drop = (struct st_pool_delete){
-        .journal = journal->number, .keys = pool->drop_keys, .count = pool->key_count, .done = drop_done};
+    size_t count = 0;
+    for (size_t i = 0; i < pool->key_count; i++) { /* some may have been left */
+        if (pool->stale[i] || st_fold_pooled(journal->fold, &pool->keys[i].id, journal->slot - 1) != NULL) {
+            pool->drop_keys[count++] = pool->keys[i];
+        }
+    }
     pool->key_count = 0;
+    if (count == 0) {
+        return;
+    }
+    pool->drop = (struct st_pool_delete){
+        .journal = journal->number, .keys = pool->drop_keys, .count = count, .done = drop_done};
     pool->dropping = true;
     journal->host->op_started(journal);
     journal->host->store->ops->pool_delete(journal->host->store, &pool->drop);
@@ -473,13 +483,15 @@ static void put_done(struct st_pool_put *op) {
     kp_blob_unref(pool->put_body);
     pool->put_body = NULL;
     bool own = pool->active && journal->commit != NULL && kp_uuid_equal(&op->key.id, &journal->commit->id);
-    if (own && op->error == ST_REFUSED && pool->decided_slot == 0) { /* surely not there: race on */
+    bool surely_not = op->error == ST_REFUSED || op->error == ST_TOO_LARGE;
+    if (own && surely_not && pool->decided_slot == 0) { /* race on */
         st_pool_leave(journal);
         pool->contended = false;
         pool->lost = 0;
         journal->put_state = ST_PUT_WAITING;
     }
     if (own) {
+        st_timer_stop(journal->host->loop, &pool->watch);
         st_journal_step(journal);
     }
 }
@@ -520,6 +532,7 @@ bool st_pool_enter(struct st_journal *journal) {
     st_metrics.pool_puts_total++;
     journal->host->op_started(journal);
     journal->host->store->ops->pool_put(journal->host->store, &pool->put);
+    st_timer_start(journal->host->loop, &pool->watch, PUT_WATCH);
     return true;
 }
 

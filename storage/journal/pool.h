@@ -45,7 +45,8 @@ struct st_pool {
     uint64_t turn_slot; /* that the timer waits for */
     bool turn_due;
 
-    struct st_pool_key keys[ST_POOL_DELETE_MOST]; /* of what the entry being put makes superfluous */
+    struct st_pool_key keys[ST_POOL_DELETE_MOST]; /* of what the entry being put makes superfluous ... */
+    bool stale[ST_POOL_DELETE_MOST];              /* ... or was so before; else only if the entry decides it */
     size_t key_count;
     struct st_pool_delete drop;
     struct st_pool_key drop_keys[ST_POOL_DELETE_MOST];

@@ -84,6 +84,9 @@ SPARED(journal_read, st_journal_read)
 SPARED(journal_trim, st_journal_trim)
 SPARED(checkpoint_get, st_checkpoint_ref)
 SPARED(checkpoint_advance, st_checkpoint_ref)
+SPARED(pool_put, st_pool_put)
+SPARED(pool_read, st_pool_read)
+SPARED(pool_delete, st_pool_delete)
 
 static void spare(struct gate *gate) {
     gate->gated.identify = spared_identify;
@@ -95,6 +98,9 @@ static void spare(struct gate *gate) {
     gate->gated.journal_trim = spared_journal_trim;
     gate->gated.checkpoint_get = spared_checkpoint_get;
     gate->gated.checkpoint_advance = spared_checkpoint_advance;
+    gate->gated.pool_put = spared_pool_put;
+    gate->gated.pool_read = spared_pool_read;
+    gate->gated.pool_delete = spared_pool_delete;
 }
 
 /* ---- the scenario ---- */
@@ -158,9 +164,11 @@ struct outcome {
 };
 
 static struct kp_blob *prepared[STEPS];
+static bool by_the_pool; /* every commit goes there, as if others waited */
 
 static void append_step(const struct kp_uuid *id, int step, struct outcome *outcome) {
     struct appending call;
+    fixture.engine->journal.pool.contended = by_the_pool;
     append_begin(&fixture, &call, id, prepared[step], 5000);
     prepared[step] = NULL;
     run_ms(&fixture, 10000);
@@ -284,6 +292,21 @@ static void any_single_allocation_may_fail(void **state) {
     }
 }
 
+static void any_single_allocation_may_fail_while_requests_go_through_the_pool(void **state) {
+    (void)state;
+    by_the_pool = true;
+    uint64_t before = st_metrics.pool_puts_total;
+    long calls = torture(0, 0);
+    assert_true(st_metrics.pool_puts_total - before >= STEPS);
+    for (long k = 1; k <= calls; k++) {
+        torture(k, k + 1);
+    }
+    for (long k = 1; k <= calls; k += 7) {
+        torture(k, k + 40);
+    }
+    by_the_pool = false;
+}
+
 static void memory_may_be_out_for_a_while_and_come_back(void **state) {
     (void)state;
     long calls = torture(0, 0);
@@ -305,6 +328,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_failures_everything_is_stored),
         cmocka_unit_test(any_single_allocation_may_fail),
+        cmocka_unit_test(any_single_allocation_may_fail_while_requests_go_through_the_pool),
         cmocka_unit_test(memory_may_be_out_for_a_while_and_come_back),
         cmocka_unit_test(memory_may_stay_out),
     };

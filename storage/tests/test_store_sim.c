@@ -41,6 +41,7 @@ static void *make_with(bool guarded) {
     struct st_sim_options options = st_sim_options_quiet();
     options.watched = false; /* the suite trims and advances as it likes */
     options.guarded = guarded;
+    options.profile.pool_after = 2; /* so that the suite looks at the pool */
     struct st_sim_watch watch = {0};
     world->sim = st_sim_new(&world->clock, 1, &options, &watch);
     return world;
