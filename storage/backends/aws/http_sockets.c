@@ -12,8 +12,9 @@
  * way have long forgotten the connection; what is sent into it is answered by nobody. So these are discarded, too.
  * The same goes for requests under way when the freeze began.
  *
- * The descriptors of libcurl's own (the pair by which its resolver's thread reports) come without having been opened
- * here; they are watched while libcurl asks for it.
+ * The descriptors of libcurl's resolver (the pair by which its thread reports, the sockets of c-ares) come without
+ * having been opened here; they are watched while libcurl asks for it. They may be closed behind our back, which shows
+ * when a new socket has the number of one that is still listed.
  */
 #include "storage/backends/aws/http_sockets.h"
 
@@ -96,6 +97,10 @@ static struct st_http_socket *add(struct st_http_sockets *sockets, int fd, bool 
 
 curl_socket_t st_http_socket_open(struct st_http_sockets *sockets, const struct curl_sockaddr *address) {
     const int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    struct st_http_socket *stale = fd >= 0 ? find(sockets, fd) : NULL;
+    if (stale != NULL) {
+        forget(sockets, stale);
+    }
     if (fd >= 0 && add(sockets, fd, true) == NULL) {
         close(fd);
         return CURL_SOCKET_BAD;
