@@ -2,6 +2,7 @@
 
 The servers are those that the environment names (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_DYNAMODB and the keys: what
 infra/aws-parts prints). GATEWAY, BOOTSTRAP, KAFKA_CLIENT and PROXY name programs."""
+import ctypes
 import datetime
 import hashlib
 import hmac
@@ -58,6 +59,11 @@ def make_bucket(name):
     client.close()
 
 
+def die_with_parent():
+    """A test that is killed leaves no gateway behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 class Gateway:
     """One gateway, which can be killed and started again on its ports."""
     numbers = itertools.count(1)
@@ -75,7 +81,7 @@ class Gateway:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [os.environ["GATEWAY"], "--kafka", self.kafka, "--http", self.http, "--store", self.store, *self.options],
-                stdout=subprocess.PIPE, stderr=log, env=self.environment, text=True)
+                stdout=subprocess.PIPE, stderr=log, env=self.environment, text=True, preexec_fn=die_with_parent)
         line = self.process.stdout.readline()
         if not line.startswith("ready "):
             self.process.wait(READY_S)

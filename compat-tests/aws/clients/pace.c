@@ -1,5 +1,7 @@
 /*
- * An idempotent producer at a fixed rate, an open loop, and what its acknowledgements took.
+ * A producer at a fixed rate, an open loop, and what its acknowledgements took. It is idempotent when at most 5 requests
+ * may be in flight. librdkafka sends each partition's batch in a request of its own, so with few in flight many
+ * partitions wait for each other.
  *
  *   pace BOOTSTRAP TOPICS PARTITIONS SIZE RATE SECONDS LINGER_MS IN_FLIGHT
  *
@@ -64,7 +66,7 @@ static void open_producer(struct run *run, char **argv) {
     char error[256];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     set(conf, "bootstrap.servers", argv[1]);
-    set(conf, "enable.idempotence", "true");
+    set(conf, "enable.idempotence", number(argv[8], 1) <= 5 ? "true" : "false"); /* which allows no more */
     set(conf, "linger.ms", argv[7]);
     set(conf, "max.in.flight", argv[8]);
     set(conf, "socket.nagle.disable", "true");
