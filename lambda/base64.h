@@ -4,8 +4,8 @@
 
 #include "protocol/bytes/slice.h"
 
-/* `into` has room for text.len / 4 * 3 bytes. False for anything but whole groups of the standard alphabet, padded,
- * without blanks, and with no bits set beyond the last byte: one text for the same bytes. */
+/* `into` has room for text.len / 4 * 3 bytes, and may be where text lies. False for anything but whole groups of the
+ * standard alphabet, padded, without blanks, and with no bits set beyond the last byte: one text for the same bytes. */
 bool rest_base64_decode(struct kp_slice text, uint8_t *into, size_t *len);
 
 #endif

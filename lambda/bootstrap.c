@@ -124,7 +124,24 @@ static int run(struct process *process) {
     return process->status;
 }
 
+/* Amazon's roots lie beside the program, five in place of the system's hundred and fifty, which take 20 ms to read. Who
+ * names others in the environment means them. */
+static void choose_roots(void) {
+    const char *folder = getenv("LAMBDA_TASK_ROOT"), *others = getenv("SSL_CERT_FILE");
+    char path[256];
+    if (getenv("AWS_CA_BUNDLE") != NULL) {
+        return;
+    }
+    int len = folder != NULL ? snprintf(path, sizeof path, "%s/roots.pem", folder) : 0;
+    if (others != NULL) {
+        setenv("AWS_CA_BUNDLE", others, 1);
+    } else if (len > 0 && (size_t)len < sizeof path && access(path, R_OK) == 0) {
+        setenv("AWS_CA_BUNDLE", path, 1);
+    }
+}
+
 int main(void) {
+    choose_roots();
     struct process process = {.patience = {.fn = patience_over}, .status = 1};
     process.loop = st_loop_poll_new();
     if (process.loop == NULL) {

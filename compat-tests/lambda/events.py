@@ -72,7 +72,8 @@ def http_api(method, path, query="", body=None, binary=False, headers=None, stag
         "isBase64Encoded": is_base64,
     }
     if query:
-        event["queryStringParameters"] = {name: ",".join(values) for name, values in (all_values(pairs(query)) or {}).items()}
+        values = all_values(pairs(query)) or {}
+        event["queryStringParameters"] = {name: ",".join(values[name]) for name in values}
     if text is not None:
         event["body"] = text
     return event

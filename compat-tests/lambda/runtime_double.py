@@ -287,7 +287,7 @@ class Sandbox:
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.api.port}",
             "AWS_LAMBDA_FUNCTION_NAME": "streams",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),
-            **{name: os.environ[name] for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS") if name in os.environ},
+            **{name: value for name, value in os.environ.items() if name.endswith("SAN_OPTIONS")},
             **environment,
         }
         self.stderr = stderr

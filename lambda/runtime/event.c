@@ -8,6 +8,7 @@
  */
 #include "lambda/runtime/event.h"
 
+#include "lambda/base64.h"
 #include "lambda/json.h"
 
 #include <string.h>
@@ -263,41 +264,6 @@ static bool rebuild_query(struct parse *parse) {
 
 /* ---- the body ---- */
 
-static int base64_value(uint8_t c) {
-    uint8_t lower = c | 0x20;
-    if (lower >= 'a' && lower <= 'z') {
-        return c - (c == lower ? 'a' - 26 : 'A');
-    }
-    if (c >= '0' && c <= '9') {
-        return c - '0' + 52;
-    }
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* In place, RFC 4648 section 4, padded; false when it is not that. */
-static bool base64_decode(uint8_t *text, size_t *len) {
-    size_t size = *len, padding = 0, out = 0;
-    while (padding < 2 && size > padding && text[size - 1 - padding] == '=') {
-        padding++;
-    }
-    if (size % 4 != 0) {
-        return false;
-    }
-    uint32_t group = 0;
-    for (size_t i = 0; i < size - padding; i++) {
-        int value = base64_value(text[i]);
-        if (value < 0) {
-            return false;
-        }
-        group = group << 6 | (uint32_t)value;
-        if (i % 4 > 0) {
-            text[out++] = (uint8_t)(group >> (6 - 2 * (i % 4)));
-        }
-    }
-    *len = out;
-    return true;
-}
-
 static bool take_body(struct parse *parse) {
     struct kp_slice inside = inside_of(parse, BODY);
     if (inside.ptr == NULL) {
@@ -311,7 +277,7 @@ static bool take_body(struct parse *parse) {
     }
     size_t len = rest_json_unescape(inside, blob->data);
     bool base64 = kp_slice_equal(parse->top[IS_BASE64].value, KP_SLICE_LIT("true"));
-    if (base64 && !base64_decode(blob->data, &len)) {
+    if (base64 && !rest_base64_decode(kp_slice_of(blob->data, len), blob->data, &len)) { /* in place */
         return misfit(parse, "The event's body is said to be base64 and is not.");
     }
     parse->event->request.body = (struct kp_piece){blob, kp_slice_of(blob->data, len)};
