@@ -1,7 +1,8 @@
-# Sourced after harness.sh: AWS for the deploy test, on loopback: ministack, which runs CloudFormation, S3, DynamoDB, Lambda (the zip's own
-# bootstrap, x86-64 only), API Gateway and function URLs in one process. Signatures and IAM policies are enforced (AUTH):
-# a permission that infra/cdk/permissions.ts lacks fails the test. TLS is on, with a certificate for the hosts of AWS's own
-# addresses, so that these work as they are printed.
+# shellcheck shell=bash disable=SC2154
+# Sourced after harness.sh: AWS for the deploy test, on loopback. It is ministack, which runs CloudFormation, S3,
+# DynamoDB, Lambda (the zip's own bootstrap, x86-64 only), API Gateway and function URLs in one process. Signatures and
+# IAM policies are enforced (AUTH): a permission that infra/cdk/permissions.ts lacks fails the test. TLS is on, with a
+# certificate for the hosts of AWS's own addresses, so that these work as they are printed.
 ministack=1.5.33
 
 start_emulator() { # sets endpoint; exports what makes AWS's tools, curl and our programs use it
@@ -24,7 +25,8 @@ start_emulator() { # sets endpoint; exports what makes AWS's tools, curl and our
     export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_EC2_METADATA_DISABLED=true
     cat "$scratch/ca.pem" ${NODE_EXTRA_CA_CERTS:+"$NODE_EXTRA_CA_CERTS"} >"$scratch/node.pem"
     export AWS_CA_BUNDLE=$scratch/ca.pem NODE_EXTRA_CA_CERTS=$scratch/node.pem CURL_HOME=$scratch
-    printf '%s\n' "cacert = $scratch/ca.pem" "connect-to = \"::127.0.0.1:$port\"" 'max-time = 60' show-error >"$scratch/.curlrc"
+    printf '%s\n' show-error 'max-time = 60' "cacert = $scratch/ca.pem" \
+        "connect-to = \"::127.0.0.1:$port\"" >"$scratch/.curlrc"
 
     (
         cd "$scratch"

@@ -1,7 +1,7 @@
 /*
- * A producer at a fixed rate, an open loop, and what its acknowledgements took. It is idempotent when at most 5 requests
- * may be in flight. librdkafka sends each partition's batch in a request of its own, so with few in flight many
- * partitions wait for each other.
+ * A producer at a fixed rate, an open loop, and what its acknowledgements took. It is idempotent when at most 5
+ * requests may be in flight. librdkafka sends each partition's batch in a request of its own, so with few in flight
+ * many partitions wait for each other.
  *
  *   pace BOOTSTRAP TOPICS PARTITIONS SIZE RATE SECONDS LINGER_MS IN_FLIGHT
  *
