@@ -8,10 +8,10 @@
  * table's actions are those that storage/backends/aws uses: GetItem, PutItem (conditional: the journal), Query,
  * BatchWriteItem (deletes slots below a checkpoint, and a lease that is given up).
  *
- * S3 answers a GET of an object that is not there with 404 only to those who hold ListBucket, and with 403, as if it were
- * forbidden, to others (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html). A program that could not tell
- * the two apart could neither found a store nor see that an object was collected. So a writer holds it for the answer to a
- * GET, which has no s3:prefix; a listing that names a prefix is refused it.
+ * S3 answers a GET of an object that is not there with 404 only to who holds ListBucket, and to others with 403, as
+ * if it were forbidden (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html). A program that could not
+ * tell the two apart could neither found a store nor see that an object was collected. So a writer holds it for the
+ * answer to a GET, which has no s3:prefix; a listing that names a prefix is refused.
  */
 import * as iam from 'aws-cdk-lib/aws-iam';
 import type { Data } from './data.ts';

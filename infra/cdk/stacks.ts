@@ -54,7 +54,7 @@ export function makePlainStack(app: App): void {
         description, ...(fallback === undefined ? {} : { default: fallback }),
     });
     const programs = text('Programs', 'The bucket, in this region, that holds the programs');
-    const zip = text('LambdaZip', 'The name there of the zip with the function for arm64', 'bootstrap-arm64.zip');
+    const zip = text('LambdaZip', 'The name there of the zip with the function for arm64', 'lambda-arm64.zip');
     const binary = text('GatewayBinary', 'The name there of the gateway for arm64; empty: no gateway', '');
     const data = new Data(stack, 'Data', settings);
     const api = new Api(stack, 'Api', settings, data, lambda.Code.fromCfnParameters({

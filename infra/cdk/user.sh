@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2034
 # Sourced by infra/deploy and infra/destroy: arguments, credentials, and how CDK is called.
 source "$root/infra/packages.sh"
 declare -A settings=()
@@ -71,7 +72,8 @@ find_account() {
     read -r account region <"$scratch/account" || true
     if [[ ! ${account:-} =~ ^[0-9]{12}$ || -z ${region:-} ]]; then
         sed -n '/[Ee]rror\|[Cc]redential/p' "$scratch/log" >&2
-        die "found no AWS credentials that work. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION."
+        die "found no AWS credentials that work. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and" \
+            "AWS_REGION."
     fi
 }
 
