@@ -1,12 +1,14 @@
 /* The HTTP client's connections: what is used again, what waits, names, frozen processes, and the client's own end. */
 #include <dlfcn.h>
+
+#include <curl/curl.h>
 #include <netdb.h>
 #include <sys/syscall.h>
 #include <time.h>
 
 #include "storage/tests/http_server.h"
 
-/* ---- the system's clock and names, as the tests want them ---- */
+/* ---- the system's clock and names, and libcurl's memory, as the tests want them ---- */
 
 static _Atomic int64_t frozen_ns; /* added to the clocks that go on while a process is frozen */
 static atomic_uint lookups;
@@ -18,6 +20,14 @@ int clock_gettime(clockid_t id, struct timespec *ts) {
         ts->tv_sec += frozen_ns / ST_SECOND;
     }
     return (int)result;
+}
+
+static atomic_bool no_memory;
+
+CURL *curl_easy_init(void) {
+    CURL *(*real)(void);
+    *(void **)&real = dlsym(RTLD_NEXT, "curl_easy_init");
+    return no_memory ? NULL : real();
 }
 
 /* libcurl asks this one: names that end in .test are this machine. */
@@ -220,6 +230,29 @@ static void a_name_that_nobody_resolves_does_not_hold_up_the_loop(void **state) 
     usleep(20000); /* the resolver's threads free what is theirs */
 }
 
+static void without_memory_nothing_is_sent(void **state) {
+    struct world *world = *state;
+    world_serve(world, echo_head);
+    no_memory = true;
+    get_ends(world, "/", ST_HTTP_NO_MEMORY); /* libcurl does not even start */
+    no_memory = false;
+    get_ends(world, "/", ST_HTTP_ANSWERED);
+    no_memory = true;
+    struct call calls[3]; /* one has a handle */
+    for (unsigned i = 0; i < 3; i++) {
+        call_init(&calls[i], world, "GET", "/");
+        call_start(&calls[i]);
+    }
+    world_run(world);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(calls[i].request.end, i == 0 ? ST_HTTP_ANSWERED : ST_HTTP_NO_MEMORY);
+        call_release(&calls[i]);
+    }
+    no_memory = false;
+    assert_int_equal(world->server->requests, 2);
+    get_ends(world, "/", ST_HTTP_ANSWERED);
+}
+
 /* ---- the end of the client ---- */
 
 static void closing_ends_what_is_under_way(void **state) {
@@ -304,6 +337,7 @@ int main(void) {
         TEST(what_was_under_way_when_the_process_froze_is_lost_at_once),
         TEST(a_fresh_request_makes_a_connection_and_looks_the_name_up_anew),
         TEST(a_name_that_nobody_resolves_does_not_hold_up_the_loop),
+        TEST(without_memory_nothing_is_sent),
         TEST(closing_ends_what_is_under_way),
         TEST(a_freed_client_calls_nobody),
         TEST(a_client_may_be_freed_by_what_it_calls),
