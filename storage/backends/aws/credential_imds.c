@@ -59,7 +59,9 @@ static bool take_word(const struct st_credential_fetch *fetch, char *word, size_
 
 static void session_came(struct st_credential_fetch *fetch) {
     char session[SESSION_MAX], text[128];
-    if (fetch->request.end == ST_HTTP_ANSWERED && fetch->request.status == 403) {
+    if (fetch->request.end == ST_HTTP_NOT_SENT || fetch->request.end == ST_HTTP_LOST) {
+        st_credential_absent(fetch, "the instance metadata service does not answer");
+    } else if (fetch->request.end == ST_HTTP_ANSWERED && fetch->request.status == 403) {
         st_credential_absent(fetch, "the instance metadata service is turned off");
     } else if (!take_word(fetch, session, sizeof session)) {
         st_credential_absent(fetch, "the instance metadata service gave %s",

@@ -67,7 +67,7 @@ struct st_aws_request {
     enum st_aws_end end;
     int status;
     char code[64];         /* of an error: "NoSuchKey", "ConditionalCheckFailedException"; "" when there is none */
-    char reason[160];      /* one sentence for people: what the service or libcurl said, never a secret */
+    char reason[256];      /* one sentence for people: what the service or libcurl said, never a secret */
     size_t into_len;
     struct kp_slice answer; /* good until st_aws_request_release */
     int64_t date_ms;
