@@ -539,12 +539,11 @@ bool st_journal_perhaps_stored(const struct st_journal *journal, const struct st
 
 void st_journal_reconsider(struct st_journal *journal) {
     struct st_commit_op *op = journal->commit;
-    if (journal->pool.active && !(ST_MUTANT(pool_withdrawn) && journal->put_state == ST_PUT_POOLED)) {
-        return;
-    }
     bool with_store = journal->put_state == ST_PUT_FLYING || journal->put_state == ST_PUT_PROVING;
-    bool perhaps = !journal->pool.active && st_journal_perhaps_stored(journal, op);
-    if (op != NULL && !with_store && !perhaps && !op->wanted(op)) {
+    if (journal->pool.active) {
+        return; /* decided by an entry alone, whoever waits */
+    }
+    if (op != NULL && !with_store && !st_journal_perhaps_stored(journal, op) && !op->wanted(op)) {
         commit_finish(journal, ST_REFUSED, 0);
     }
 }

@@ -406,7 +406,8 @@ static bool ended(struct st_journal *journal) {
             return true;
         }
     }
-    if (fold->slot >= window_end(journal, pool->begun) && !journal->loading) {
+    bool passed_over = ST_MUTANT(pool_passed_over) && fold->slot >= pool->begun + 2;
+    if ((fold->slot >= window_end(journal, pool->begun) && !journal->loading) || passed_over) {
         finish(journal, ST_REFUSED, 0); /* nobody will make it true any more */
         return true;
     }
