@@ -157,9 +157,10 @@ class KafkaClient:
 class Writer(threading.Thread):
     """Sends one record after the other to partition 0 and waits for each answer; never sends one twice."""
 
-    def __init__(self, history, topic, name, pause_s):
+    def __init__(self, history, topic, name, pause_s, body=None):
+        """body: always this one, for what measures and checks no history."""
         super().__init__(daemon=True)
-        self.history, self.topic, self.name, self.pause_s = history, topic, name, pause_s
+        self.history, self.topic, self.name, self.pause_s, self.body = history, topic, name, pause_s, body
         self.stopped = threading.Event()
         self.events, self.times = [], []  # times: (sent, answered), of those that were acknowledged
 
@@ -168,7 +169,7 @@ class Writer(threading.Thread):
             if self.stopped.is_set():
                 break
             began = time.monotonic_ns()
-            kind, rest = self.send(n, b'{"payload": ' + value(self.name, n) + b"}")
+            kind, rest = self.send(self.body or b'{"payload": ' + value(self.name, n) + b"}")
             now = time.monotonic_ns()
             self.events += [f"s {began} {self.name} {n} 0", f"{kind} {now} {self.name} {n} 0 {rest}"]
             if kind == "a":
@@ -206,8 +207,8 @@ class Writer(threading.Thread):
 class HttpWriter(Writer):
     """Over one connection; where `doors` are several addresses it takes the next one after each failure."""
 
-    def __init__(self, history, doors, topic, name, pause_s=0.0):
-        super().__init__(history, topic, name, pause_s)
+    def __init__(self, history, doors, topic, name, pause_s=0.0, body=None):
+        super().__init__(history, topic, name, pause_s, body)
         self.doors, self.client = itertools.cycle(doors), None
 
     def leave(self):
@@ -215,7 +216,7 @@ class HttpWriter(Writer):
             self.client.close()
             self.client = None
 
-    def send(self, n, body):
+    def send(self, body):
         if self.client is None:
             self.client = http.client.HTTPConnection(next(self.doors), timeout=40)
             try:
@@ -235,14 +236,14 @@ class HttpWriter(Writer):
 class LambdaWriter(Writer):
     """One instance of the function, which it starts again when somebody has killed it."""
 
-    def __init__(self, history, function, topic, name, pause_s=0.0):
-        super().__init__(history, topic, name, pause_s)
+    def __init__(self, history, function, topic, name, pause_s=0.0, body=None):
+        super().__init__(history, topic, name, pause_s, body)
         self.function = function
 
     def leave(self):
         pass
 
-    def send(self, n, body):
+    def send(self, body):
         event = events.http_api("POST", f"/topics/{self.topic}/produce", body=body, headers={"content-type": "application/json"})
         try:
             invocation = self.function.sandbox.invoke(event, 40)
@@ -344,10 +345,10 @@ class World:
         self.clients.append(KafkaClient(self.history, what, gateway, topic, partitions, name, rate))
         return self.clients[-1]
 
-    def writer(self, doors, topic, name, pause_s=0.0):
+    def writer(self, doors, topic, name, pause_s=0.0, body=None):
         """doors: addresses of HTTP doors, or a function."""
         made = LambdaWriter if isinstance(doors, Function) else HttpWriter
-        self.clients.append(made(self.history, doors, topic, name, pause_s))
+        self.clients.append(made(self.history, doors, topic, name, pause_s, body))
         self.clients[-1].start()
         return self.clients[-1]
 
