@@ -1,6 +1,6 @@
 /*
- * One pass: what is due runs, then ppoll waits for descriptors or the next timer, then the watches that are ready are
- * called. As deferred calls make the wait zero, tasks that defer tasks do not starve the descriptors.
+ * One pass: ppoll waits for descriptors or the next timer, the watches that are ready are called, what is due runs. As
+ * deferred calls make the wait zero, tasks that defer tasks do not starve the descriptors.
  *
  * Watches lie in an array beside the array of struct pollfd; a watch's `driver` is its position + 1. While watches are
  * called, one that stops leaves a hole (fd -1, which poll skips), and one that starts comes behind all those that this
@@ -114,13 +114,14 @@ static bool wait_and_call(struct driver *driver) {
     if (due_ns == ST_NEVER && driver->count == 0) {
         return false;
     }
-    if (due_ns != ST_NEVER && due_ns != 0) {
+    const bool at_once = due_ns == 0 || driver->stopping;
+    if (due_ns != ST_NEVER && !at_once) {
         const int64_t left = due_ns - st_system_mono_ns(NULL);
         if (left > 0) {
             wait = (struct timespec){.tv_sec = left / ST_SECOND, .tv_nsec = left % ST_SECOND};
         }
     }
-    const int ready = ppoll(driver->fds, driver->count, due_ns == ST_NEVER ? NULL : &wait, NULL);
+    const int ready = ppoll(driver->fds, driver->count, due_ns == ST_NEVER && !at_once ? NULL : &wait, NULL);
     if (ready > 0) { /* else the time is up, or a signal came: look again */
         call_ready(driver, ready);
     }
@@ -129,11 +130,12 @@ static bool wait_and_call(struct driver *driver) {
 
 bool st_loop_poll_run(struct st_loop *loop) {
     struct driver *driver = st_loop_env(loop)->self;
-    bool more = true;
+    bool more;
     do {
+        more = wait_and_call(driver);
         st_loop_run_due(loop);
-        more = driver->stopping || wait_and_call(driver);
     } while (more && !driver->stopping);
+    more |= driver->stopping;
     driver->stopping = false;
     return more;
 }

@@ -347,6 +347,26 @@ static void a_poll_loop_with_nothing_left_ends(void **state) {
     assert_false(st_loop_poll_run(bench->loop));
 }
 
+static void a_poll_loop_stopped_beforehand_looks_at_its_descriptors_once(void **state) {
+    struct bench *bench = *state;
+    int fds[2];
+    pair_open(fds);
+    struct seen seen = {.watch.ready = see, .bench = bench};
+    struct hops hops = {.task.fn = hop, .bench = bench, .left = 10};
+    assert_true(st_watch_start(bench->loop, &seen.watch, fds[0], ST_WATCH_READ));
+    for (unsigned i = 0; i < 3; i++) { /* without waiting, whether there is something or not */
+        st_defer(bench->loop, &hops.task);
+        st_loop_poll_stop(bench->loop);
+        assert_true(st_loop_poll_run(bench->loop));
+        assert_int_equal(seen.calls, i);
+        assert_int_equal(hops.left, 10 - i - 1);
+        st_defer_cancel(bench->loop, &hops.task);
+        assert_int_equal(write(fds[1], "x", 1), 1);
+    }
+    st_watch_stop(bench->loop, &seen.watch);
+    pair_close(fds);
+}
+
 static void a_loop_of_another_driver_watches_nothing(void **state) {
     struct bench *bench = *state;
     const struct st_env *real = st_loop_env(bench->loop);
@@ -377,6 +397,7 @@ int main(void) {
         BOTH(watches_come_and_go_while_others_are_called),
         LIBEVENT(a_task_deferred_by_a_libevent_callback_runs),
         POLL(a_poll_loop_with_nothing_left_ends),
+        POLL(a_poll_loop_stopped_beforehand_looks_at_its_descriptors_once),
         POLL(a_loop_of_another_driver_watches_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
