@@ -45,7 +45,7 @@ class Faults(Loaded):
         self.run_under([("s3.put", "conflict", 0.2), ("s3.put", "error_200", 0.2)], least=5)
 
     def test_s3_slows_down_and_fails(self):
-        self.run_under([("s3.*", "slow_down", 0.2), ("s3.*", "internal", 0.1), ("s3.*", "internal_after", 0.1)])
+        self.run_under([("s3.*", "slow_down", 0.2), ("s3.*", "internal", 0.1), ("s3.*", "internal_after", 0.1)], least=6)
 
     def test_the_table_throttles(self):
         self.run_under([("dynamodb.*", "throttled", 0.15), ("dynamodb.*", "throttling", 0.05)])

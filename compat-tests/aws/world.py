@@ -89,6 +89,22 @@ class Gateway:
         ready = dict(word.split("=", 1) for word in line.split()[1:])
         self.kafka, self.http = ready["kafka"], ready["http"]
 
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def restart(self):
+        """As a supervisor does: what is transient at the start is tried again."""
+        for tries_left in (2, 1, 0):
+            try:
+                return self.start()
+            except RuntimeError:
+                if tries_left == 0:
+                    raise
+                self.process.stdout.close()
+
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -279,6 +295,12 @@ class Function:
     def kill(self):
         self.sandbox.process.kill()
 
+    def freeze(self):
+        self.sandbox.freeze()
+
+    def thaw(self):
+        self.sandbox.thaw()
+
     def get(self, path, timeout=20):
         path, _, query = path.partition("?")
         status, _, body = self.sandbox.http(events.http_api("GET", path, query), timeout)
@@ -379,6 +401,7 @@ class World:
                 client.process.wait()
             else:
                 client.end()
+                threading.Thread.join(client, 10)
         for function in self.functions:
             function.close()
             function.log.close()
