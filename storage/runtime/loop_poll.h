@@ -13,8 +13,8 @@ struct st_loop *st_loop_poll_new(void);
 void st_loop_poll_free(struct st_loop *loop);
 /* Runs until st_loop_poll_stop: true. False: nothing is left that could ever happen. Not to be called from the loop. */
 bool st_loop_poll_run(struct st_loop *loop);
-/* From whatever the loop calls: what is due in this pass still runs. Before st_loop_poll_run: that makes one pass, which
- * does not wait. */
+/* From whatever the loop calls: what is due in this pass still runs. Before st_loop_poll_run: that makes one pass,
+ * which does not wait. */
 void st_loop_poll_stop(struct st_loop *loop);
 
 #endif
