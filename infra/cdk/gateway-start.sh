@@ -23,7 +23,6 @@ STREAMS_KAFKA=0.0.0.0:@KAFKA_PORT@
 STREAMS_HTTP=0.0.0.0:@HTTP_PORT@
 STREAMS_ADVERTISE=$address:@KAFKA_PORT@
 STREAMS_NODE_ID=$((high * 256 + low))
-SSL_CERT_FILE=/etc/pki/tls/certs/ca-bundle.crt
 ENV
 
 cat >/etc/systemd/system/streams-gateway.service <<'UNIT'
