@@ -329,6 +329,9 @@ static void what_is_wrong_with_a_container_endpoint_is_told(void **state) {
          "the container credentials endpoint gave an answer without Token"},
         {200, "{\"AccessKeyId\":\"a\",\"SecretAccessKey\":\"b\",\"Token\":\"c\",\"Expiration\":\"soon\"}",
          "the container credentials endpoint gave an answer without a valid Expiration"},
+        {200, "{\"AccessKeyId\":\"a\",\"SecretAccessKey\":\"b\",\"Token\":\"c\","
+              "\"Expiration\":\"1970-01-01T00:00:00Z\"}",
+         "the container credentials endpoint gave an answer without a valid Expiration"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         fixture_no_rules(bench->http);

@@ -141,7 +141,7 @@ bool st_credential_time(const char *text, int64_t *time_ms) {
     parts.tm_year -= 1900;
     parts.tm_mon -= 1;
     *time_ms = (int64_t)timegm(&parts) * 1000;
-    return true;
+    return *time_ms > 0; /* 0 would mean: never */
 }
 
 bool st_credential_json(struct kp_slice json, struct st_aws_keys *keys, const char **wrong) {
