@@ -74,6 +74,20 @@ class Doors(unittest.TestCase):
         time.sleep(3)
         self.assertEqual(self.world.proxy.counts().rows, [])
 
+    def test_gateways_that_do_not_share_a_store_are_found_out(self):
+        """What these tests are worth: the same run must fail when each gateway keeps its records to itself."""
+        world = self.world
+        world.store = "memory:"
+        gateways = [world.gateway(), world.gateway()]
+        for gateway in gateways:
+            world.topic(gateway, "t", 1)
+        world.writer([gateways[0].http], "t", "h0")
+        world.writer([gateways[1].http], "t", "h1")
+        time.sleep(1)
+        world.finish()
+        findings = {finding.split(":")[0] for finding in world.verdict(gateways, "t", 1)}
+        self.assertLessEqual({"lost", "changed"}, findings)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -284,13 +284,14 @@ class Function:
         self.renew()
 
     def renew(self):
-        self.close()
-        self.sandbox = runtime_double.Sandbox(os.environ["BOOTSTRAP"], self.environment, stderr=self.log)
+        """A new instance; there is always one, so that others may kill it at any time."""
+        before, self.sandbox = self.sandbox, runtime_double.Sandbox(os.environ["BOOTSTRAP"], self.environment, stderr=self.log)
+        if before is not None:
+            before.__exit__()
 
     def close(self):
-        if self.sandbox is not None:
-            self.sandbox.__exit__()
-            self.sandbox = None
+        self.sandbox.__exit__()
+        self.log.close()
 
     def kill(self):
         self.sandbox.process.kill()
@@ -404,7 +405,6 @@ class World:
                 threading.Thread.join(client, 10)
         for function in self.functions:
             function.close()
-            function.log.close()
         statuses = [gateway.stop() for gateway in self.gateways if gateway.process.poll() is None]
         if self.proxy is not None:
             self.proxy.stop()

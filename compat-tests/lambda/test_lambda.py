@@ -424,6 +424,17 @@ class Endings(unittest.TestCase):
         finally:
             silence.close()
 
+    def test_a_stream_ends_when_the_instance_is_let_go(self):
+        with function({**MEMORY, "STREAMS_RESPONSE_STREAM": "url"}) as sandbox:
+            sandbox.http(produce("t", 1))
+            event = events.function_url("GET", "/topics/t/consume", "offset=1", headers={"accept": "text/event-stream"})
+            invocation = sandbox.begin(event, timeout=60)
+            while not invocation.pieces:
+                time.sleep(0.01)
+            sandbox.process.terminate()
+            self.assertEqual(sandbox.finish(invocation, 10).http()[2].count(b"data:"), 1)
+            self.assertEqual(sandbox.process.wait(5), 0)
+
     def test_many_instances_at_once(self):
         count = 20
 

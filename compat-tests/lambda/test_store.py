@@ -44,7 +44,10 @@ class Store(unittest.TestCase):
         self.world.gateway().stop()  # founds the store
 
     def tearDown(self):
+        running = [f.sandbox for f in self.world.functions if f.sandbox.process.poll() is None]
+        statuses = {sandbox.terminate() for sandbox in running}
         self.world.close()
+        self.assertLessEqual(statuses, {0})
 
     def test_a_frozen_instance_finds_its_connections_dead_and_goes_on(self):
         sandbox, other = self.world.function().sandbox, self.world.function().sandbox
