@@ -6,8 +6,8 @@ build_packages=(ca-certificates gcc:cc libc6-dev cmake:cmake ninja-build:ninja p
 test_packages=(git:git libcmocka-dev python3:python3 python3-venv curl:curl)
 client_packages=(librdkafka-dev kcat:kcat python3-kafka python3-lz4 python3-snappy python3-zstandard
                  openjdk-17-jdk-headless:javac maven:mvn nodejs:node npm:npm)
-lambda_packages=(dpkg-dev openssl:openssl perl:perl make:make python3:python3 g++:g++ gcc-aarch64-linux-gnu g++-aarch64-linux-gnu
-                 libc6-dev-arm64-cross qemu-user:qemu-aarch64)
+lambda_packages=(dpkg-dev openssl:openssl perl:perl make:make python3:python3 g++:g++ gcc-aarch64-linux-gnu
+                 g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user:qemu-aarch64)
 aws_packages=(radosgw:radosgw ceph-mon:ceph-mon ceph-osd:ceph-osd ceph-common:ceph openjdk-17-jre-headless:java npm:npm
               curl:curl openssl:openssl util-linux:setsid)
 fuzz_packages=(clang-19:clang-19 libclang-rt-19-dev)

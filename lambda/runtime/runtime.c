@@ -84,7 +84,7 @@ static void fail(struct rest_runtime *runtime, const char *sentence) {
 static void invocation_over(struct rest_runtime *runtime) {
     kp_arena_release(&runtime->arena);
     if (runtime->stopping) {
-        end(runtime, runtime->status);
+        end(runtime, 0);
     } else {
         ask(runtime);
     }
@@ -455,6 +455,8 @@ void rest_runtime_stop(struct rest_runtime *runtime) {
     if (runtime->state == ASKING || runtime->state == IDLE) {
         st_timer_stop(runtime->loop, &runtime->timer);
         end(runtime, 0);
+    } else if (runtime->called) {
+        rest_call_hurry(&runtime->call); /* what waits or streams need not go on */
     }
 }
 
