@@ -61,13 +61,13 @@ check_tools() { # and the names of the settings
     done
 }
 
-cdk() { # arguments...
-    (cd "$root/infra/cdk" && CDK_DISABLE_CLI_TELEMETRY=true node_modules/.bin/cdk "$@")
+cdk() { # folder, arguments...
+    (cd "$1" && shift && CDK_DISABLE_CLI_TELEMETRY=true "$root/infra/cdk/node_modules/.bin/cdk" "$@")
 }
 
 # CDK tells its app for which account and region the credentials are.
 find_account() {
-    cdk list --app "echo \"\$CDK_DEFAULT_ACCOUNT \$CDK_DEFAULT_REGION\" >'$scratch/account'; exit 1" \
+    cdk "$scratch" list --app "echo \"\$CDK_DEFAULT_ACCOUNT \$CDK_DEFAULT_REGION\" >'$scratch/account'; exit 1" \
         --output "$scratch/out" >"$scratch/log" 2>&1 || true
     read -r account region <"$scratch/account" || true
     if [[ ! ${account:-} =~ ^[0-9]{12}$ || -z ${region:-} ]]; then
@@ -82,5 +82,5 @@ run_cdk() { # command, arguments...
     for key in "${!settings[@]}"; do
         context+=(-c "$key=${settings[$key]}")
     done
-    cdk "$@" --output "$root/build/deployed/$name.out" "${context[@]}"
+    cdk "$root/infra/cdk" "$@" --output "$root/build/deployed/$name.out" "${context[@]}"
 }
