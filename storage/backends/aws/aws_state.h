@@ -52,7 +52,7 @@ struct st_aws_call {
     struct st_json json;      /* the body, when it is ours; blob NULL: none */
     char headers[3][128];     /* those that are made up */
     unsigned turn;            /* of an operation of several requests: what it is at, how often it tried */
-    union {                   /* what such an operation remembers */
+    struct {                  /* what such an operation remembers */
         uint64_t number;
         bool flag;
     } memory;

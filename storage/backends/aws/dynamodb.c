@@ -287,14 +287,11 @@ static void trim_end(struct st_aws_call *call, enum st_error error) {
 static void trim_deleted(struct st_aws_call *call) {
     cJSON *answer = st_aws_table_answer(call);
     const cJSON *left = cJSON_GetObjectItemCaseSensitive(answer, "UnprocessedItems");
-    bool ok = st_aws_call_is_ok(call) && answer != NULL, stuck = ok && left != NULL && left->child != NULL;
+    bool ok = st_aws_call_is_ok(call) && answer != NULL, some_left = left != NULL && left->child != NULL;
     cJSON_Delete(answer);
-    call->turn = stuck ? call->turn + 1 : 0;
     if (!ok) {
         trim_end(call, st_aws_call_failed(call));
-    } else if (call->turn >= TRIM_STUCK_MOST) {
-        trim_end(call, ST_REFUSED);
-    } else if (call->memory.flag || stuck) {
+    } else if (call->memory.flag || some_left) {
         trim_query(call);
     } else {
         trim_end(call, ST_OK);
@@ -329,18 +326,25 @@ static void trim_listed(struct st_aws_call *call) {
     cJSON *answer = st_aws_table_answer(call);
     const cJSON *items = cJSON_GetObjectItemCaseSensitive(answer, "Items");
     int count = cJSON_GetArraySize(items);
+    uint64_t first;
     if (!st_aws_call_is_ok(call) || !cJSON_IsArray(items) || count > TRIM_BATCH) {
         trim_end(call, read_failed(call));
     } else if (count == 0) {
         trim_end(call, ST_OK);
+    } else if (!st_item_number(items->child, "sk", &first) || first == 0) {
+        trim_end(call, ST_DAMAGED);
+    } else if (first <= call->memory.number && ++call->turn >= TRIM_STUCK_MOST) {
+        trim_end(call, ST_REFUSED);
     } else {
+        call->turn = first > call->memory.number ? 0 : call->turn;
+        call->memory.number = first;
         call->memory.flag = cJSON_GetObjectItemCaseSensitive(answer, "LastEvaluatedKey") != NULL;
         trim_delete(call, items);
     }
     cJSON_Delete(answer);
 }
 
-/* The lowest slots that are to go. */
+/* The lowest slots that are to go. memory.number is the first of them: when it does not rise, nothing moves. */
 static void trim_query(struct st_aws_call *call) {
     const struct st_journal_trim *op = call->op;
     call->answered = trim_listed;
