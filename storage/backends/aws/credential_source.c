@@ -189,7 +189,7 @@ char *st_credential_read_file(const char *path, size_t most, size_t *len) {
         got = read(fd, bytes + have, most + 1 - have);
         have += got > 0 ? (size_t)got : 0;
     }
-    int error = have > most ? EFBIG : got < 0 ? errno : 0;
+    int error = bytes == NULL ? ENOMEM : have > most ? EFBIG : got < 0 ? errno : 0;
     close(fd);
     if (error != 0) {
         if (bytes != NULL) {
