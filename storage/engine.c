@@ -20,6 +20,7 @@ struct st_engine_options st_engine_options_default(void) {
         .checkpoint_entries = 1024,
         .checkpoint_bytes = 4u << 20,
         .trim_grace_ms = INT64_C(24) * 60 * 60 * 1000,
+        .key_life_ms = ST_KEY_LIFE_MS,
     };
 }
 
@@ -47,6 +48,10 @@ void st_engine_store_answered(struct st_engine *engine) {
 void st_engine_store_failed(struct st_engine *engine, enum st_error error) {
     engine->store_away = true;
     ST_LOG(store_unavailable, "error=%s", st_error_code(error));
+}
+
+int64_t st_store_time(const struct st_engine *engine) {
+    return engine->journal.proven_ms;
 }
 
 bool st_engine_healthy(const struct st_engine *engine) {

@@ -29,6 +29,7 @@ struct st_engine_options {
     uint32_t pool_window;            /* slots in which a pooled request may be made true; 0: ST_POOL_WINDOW. The same in
                                         all processes of a store: smaller only in tests */
     int64_t trim_grace_ms;           /* age of a checkpoint before entries below it may go; default 24 h */
+    int64_t key_life_ms;             /* how long idempotency keys are remembered, about; default 24 h */
     bool create;                     /* make what the store lies in if it is missing (st_identify); default false */
 };
 struct st_engine_options st_engine_options_default(void);
@@ -50,6 +51,8 @@ const struct kp_uuid *st_engine_cluster_id(const struct st_engine *engine);
 /* Hash of the folded state and the slot that it stands at: equal slots must give equal hashes in every process
  * (I16). */
 uint64_t st_engine_state_hash(const struct st_engine *engine, uint64_t *slot);
+/* The store's clock as this process saw it last: never ahead of it, perhaps behind. */
+int64_t st_store_time(const struct st_engine *engine);
 /* False while the store has not been reachable lately: for /health and readiness. */
 bool st_engine_healthy(const struct st_engine *engine);
 
@@ -148,12 +151,22 @@ struct st_append_part {
  * Appends the parts as one unit: those accepted become visible in one entry. `order` names the source whose requests
  * take effect in the order of their calls (a connection); 0: none. After timeout_ms the parts still open get ST_REFUSED
  * when they surely will not be stored, else ST_UNKNOWN (the commit goes on by itself). ST_OK means durable.
+ *
+ * With an idempotency key the parts (at most ST_KEYED_PARTS_MAX, of one topic, in the order of their partitions, none
+ * with a producer) are stored all or not at all, and only if no request with this key was stored in the topic for
+ * about options.key_life_ms: then, if the hash is the same, the answer is that of the original, else ST_KEY_REUSED. When
+ * the request arrived the caller asked st_store_time, then brought an st_sync to its end: so the store's clock counts
+ * the life from then on, and a request that is older than what was forgotten (its process slept) is refused.
  */
+#define ST_KEYED_PARTS_MAX 1000
 struct st_append {
     struct st_append_part *parts;
     size_t count;
     uint64_t order;
     int64_t timeout_ms;
+    struct kp_slice key;  /* 1 to 255 bytes, copied; absent: none */
+    uint64_t key_hash[2]; /* of the request, whatever makes it the same to its sender */
+    int64_t key_begun_ms; /* st_store_time of the request's arrival */
     void (*done)(struct st_append *op);
     void *engine;
 };

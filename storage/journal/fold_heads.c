@@ -95,7 +95,7 @@ static void write_pooled(const struct st_fold *fold, struct st_pack *out) {
 }
 
 static void write_keys(const struct st_fold *fold, struct st_pack *out) {
-    if (fold->keys.count > 0) {
+    if (!st_keys_empty(&fold->keys) && !ST_MUTANT(checkpoint_omits_keys)) {
         st_pack_u(out, ST_HEADS_KEYS);
         st_keys_write(&fold->keys, out);
     }

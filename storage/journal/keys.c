@@ -5,7 +5,7 @@
 #define KEY_LEAST 39 /* bytes of the shortest key in canonical form */
 
 void st_keys_init(struct st_keys *keys) {
-    *keys = (struct st_keys){.oldest_ms = INT64_MAX};
+    *keys = (struct st_keys){.oldest_ms = INT64_MAX, .forgotten_ms = INT64_MIN};
 }
 
 void st_keys_release(struct st_keys *keys) {
@@ -99,6 +99,7 @@ static void drop(struct st_keys *keys, const struct kp_uuid *topic_id, int64_t t
 }
 
 void st_keys_forget(struct st_keys *keys, int64_t time_ms) {
+    keys->forgotten_ms = time_ms > keys->forgotten_ms ? time_ms : keys->forgotten_ms;
     if (keys->oldest_ms <= time_ms) {
         drop(keys, NULL, time_ms);
     }
@@ -112,7 +113,12 @@ void st_keys_drop_topic(struct st_keys *keys, const struct kp_uuid *topic_id) {
 
 /* ---- canonical form ---- */
 
+bool st_keys_empty(const struct st_keys *keys) {
+    return keys->count == 0 && keys->forgotten_ms == INT64_MIN;
+}
+
 void st_keys_write(const struct st_keys *keys, struct st_pack *out) {
+    st_pack_i(out, keys->forgotten_ms);
     st_pack_u(out, keys->count);
     for (size_t i = 0; i < keys->count; i++) {
         const struct st_key *key = keys->at[i];
@@ -131,6 +137,7 @@ void st_keys_write(const struct st_keys *keys, struct st_pack *out) {
 }
 
 bool st_keys_read(struct st_unpack *in, struct st_keys *keys) {
+    keys->forgotten_ms = st_unpack_i(in);
     uint64_t count = st_unpack_upto(in, st_unpack_left(in) / KEY_LEAST);
     if (in->failed || !st_keys_grow(keys, (size_t)count)) {
         return false;
@@ -168,5 +175,6 @@ bool st_keys_copy(const struct st_keys *from, struct st_keys *to) {
         copy->name.ptr = behind + places;
         st_keys_insert(to, copy);
     }
+    to->forgotten_ms = from->forgotten_ms;
     return true;
 }

@@ -34,6 +34,7 @@ struct st_keys {
     size_t count, capacity;
     size_t bytes;      /* of memory, about */
     int64_t oldest_ms; /* least time_ms; INT64_MAX: there is none */
+    int64_t forgotten_ms; /* those of this time and before are forgotten; INT64_MIN: none was */
 };
 
 void st_keys_init(struct st_keys *keys);
@@ -48,7 +49,8 @@ void st_keys_insert(struct st_keys *keys, struct st_key *key);
 void st_keys_forget(struct st_keys *keys, int64_t time_ms);
 void st_keys_drop_topic(struct st_keys *keys, const struct kp_uuid *topic_id);
 
-/* Canonical form: u keys, each: as the body of the fact `key`. */
+/* Canonical form: i forgotten, u keys, each: as the body of the fact `key`. Nothing when there is neither. */
+bool st_keys_empty(const struct st_keys *keys);
 void st_keys_write(const struct st_keys *keys, struct st_pack *out);
 /* False: damaged, or out of memory. */
 bool st_keys_read(struct st_unpack *in, struct st_keys *keys);

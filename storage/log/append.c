@@ -14,6 +14,7 @@ struct st_append_state {
     struct st_timer deadline;
     struct st_append_state *completed_next;
     bool completed;
+    struct st_append_keyed keyed; /* the key itself lies behind the requests */
     struct st_append_request requests[];
 };
 
@@ -103,6 +104,7 @@ static void request_fill(struct st_append_state *append, size_t i) {
     append->requests[i] = (struct st_append_request){
         .request = {.kind = ST_REQUEST_APPEND, .over = request_over},
         .append = append,
+        .keyed = append->keyed.count > 0 ? &append->keyed : NULL,
         .part = i,
         .topic_id = part->topic_id,
         .partition = part->partition,
@@ -118,7 +120,9 @@ static void request_fill(struct st_append_state *append, size_t i) {
 }
 
 void st_append(struct st_engine *engine, struct st_append *op) {
-    struct st_append_state *append = calloc(1, sizeof *append + op->count * sizeof append->requests[0]);
+    size_t requests = op->count * sizeof(struct st_append_request);
+    bool misfit = op->key.len > ST_KEY_MAX || (op->key.len > 0 && op->count > ST_KEYED_PARTS_MAX);
+    struct st_append_state *append = misfit ? NULL : calloc(1, sizeof *append + requests + op->key.len);
     if (append == NULL) {
         st_refuse_append(engine, op);
         return;
@@ -127,6 +131,15 @@ void st_append(struct st_engine *engine, struct st_append *op) {
     append->op = op;
     append->open = append->alive = op->count;
     append->deadline.fn = deadline_due;
+    if (op->key.len > 0) {
+        uint8_t *key = (uint8_t *)append->requests + requests;
+        memcpy(key, op->key.ptr, op->key.len);
+        append->keyed = (struct st_append_keyed){.parts = append->requests,
+                                                 .count = op->count,
+                                                 .name = kp_slice_of(key, op->key.len),
+                                                 .hash = {op->key_hash[0], op->key_hash[1]},
+                                                 .begun_ms = op->key_begun_ms};
+    }
     st_timer_start(engine->loop, &append->deadline, op->timeout_ms * ST_MS);
     size_t len = 0;
     for (size_t i = 0; i < op->count; i++) {

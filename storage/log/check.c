@@ -177,34 +177,44 @@ static bool decide_sequence(struct st_build *build, struct st_append_request *ap
     return true;
 }
 
-bool st_build_append(struct st_build *build, struct st_append_request *append) {
+enum st_error st_build_refusal(struct st_build *build, const struct st_append_request *append) {
     struct st_topic_state *topic = st_fold_topic_by_id(build->fold, &append->topic_id);
     if (topic == NULL) {
-        decide(&append->request, ST_NO_TOPIC_ID);
-        return true;
+        return ST_NO_TOPIC_ID;
     }
     if (append->partition < 0 || append->partition >= topic->view.partition_count) {
-        decide(&append->request, ST_NO_PARTITION);
-        return true;
+        return ST_NO_PARTITION;
     }
     if (topic->deleted_mark == build->mark) {
-        decide(&append->request, ST_REFUSED); /* this very entry deletes it: not yet true */
-        return true;
+        return ST_REFUSED; /* this very entry deletes it: not yet true */
     }
     if (append->bytes.len > topic->message_bytes_max) {
-        decide(&append->request, ST_TOO_LARGE);
-        return true;
+        return ST_TOO_LARGE;
     }
     if ((append->attributes & KP_BATCH_TRANSACTIONAL) != 0) {
-        decide(&append->request, ST_BAD_TXN_STATE);
-        return true;
+        return ST_BAD_TXN_STATE;
     }
     struct st_partition *partition = &topic->partitions[append->partition];
     partition_begin(build, partition);
-    if (partition->next_end > INT64_MAX - append->count) {
-        decide(&append->request, ST_REFUSED);
+    return partition->next_end > INT64_MAX - append->count ? ST_REFUSED : ST_OK;
+}
+
+void st_build_accept(struct st_build *build, struct st_append_request *append) {
+    struct st_partition *partition = st_fold_partition(build->fold, &append->topic_id, append->partition);
+    accept_append(build, append, partition, NULL);
+}
+
+bool st_build_append(struct st_build *build, struct st_append_request *append) {
+    if (append->keyed != NULL) {
+        st_build_keyed(build, append);
         return true;
     }
+    enum st_error error = st_build_refusal(build, append);
+    if (error != ST_OK) {
+        decide(&append->request, error);
+        return true;
+    }
+    struct st_partition *partition = st_fold_partition(build->fold, &append->topic_id, append->partition);
     if (append->producer_id >= 0) {
         return decide_sequence(build, append, partition);
     }
@@ -347,6 +357,10 @@ static void write_facts(struct st_build *build, struct st_pack *out) {
         struct st_fact level = {.type = ST_FACT_level, .u.level = ST_LEVEL};
         st_fact_write(out, &level);
     }
+    if (build->forget_ms != INT64_MIN) {
+        struct st_fact forgotten = {.type = ST_FACT_forgotten, .u.forgotten = build->forget_ms};
+        st_fact_write(out, &forgotten);
+    }
     if (build->stores_records && flush->object.blob != NULL) {
         struct st_fact object = {
             .type = ST_FACT_object,
@@ -391,6 +405,8 @@ void st_build_begin(struct st_build *build, struct st_engine *engine, struct st_
         .fold = fold,
         .mark = ++engine->flusher.check_mark,
         .now_wall_ms = st_now_wall_ms(engine->loop),
+        .store_ms = engine->journal.proven_ms,
+        .forget_ms = INT64_MIN,
     };
     kp_arena_init(&build->arena, 16 * 1024 * 1024);
     st_pack_init(&build->facts, ST_FACTS_LIMIT);
@@ -406,6 +422,8 @@ struct kp_blob *st_flush_build(struct st_flush *flush, struct st_fold *fold) {
     st_build_begin(&build, flush->engine, fold);
     build.flush = flush;
     build.in_object = flush->object.blob != NULL;
+    int64_t forget_ms = build.store_ms - flush->engine->options.key_life_ms;
+    build.forget_ms = fold->keys.oldest_ms <= forget_ms ? forget_ms : INT64_MIN;
     st_build_decide(&build);
     struct kp_blob *entry = NULL;
     if (build.facts.len > 0 || build.facts.failed) {

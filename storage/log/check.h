@@ -27,12 +27,21 @@ struct st_build {
     int32_t partitions; /* of topics that this entry creates */
     size_t inline_len;  /* of the inline area so far */
     int64_t now_wall_ms;
+    int64_t store_ms;  /* the store's clock, as last seen */
+    int64_t forget_ms; /* the entry forgets keys of this time and before; INT64_MIN: none */
+    struct st_fresh_key *fresh_keys; /* that this entry brings */
 };
 
 void st_build_begin(struct st_build *build, struct st_engine *engine, struct st_fold *fold);
 void st_build_end(struct st_build *build);
 /* Decides all requests of build->flush. Those that are to be held leave it. */
 void st_build_decide(struct st_build *build);
+/* Why an append without a producer cannot be accepted now; ST_OK: it can. */
+enum st_error st_build_refusal(struct st_build *build, const struct st_append_request *append);
+/* Accepts it: writes its fact. */
+void st_build_accept(struct st_build *build, struct st_append_request *append);
+/* keyed.c: decides the parts of an append with a key when the last of them is reached. */
+void st_build_keyed(struct st_build *build, struct st_append_request *append);
 /* Decides one append. False: it is to be held. */
 bool st_build_append(struct st_build *build, struct st_append_request *append);
 

@@ -14,10 +14,11 @@
 
 /* ---- a flush becomes a request ---- */
 
-/* Only appends can wait in the pool. */
+/* Only appends without a key can wait in the pool. */
 static bool only_appends(const struct st_flush *flush) {
     for (const struct st_request *r = flush->first; r != NULL; r = r->next) {
-        if (r->kind != ST_REQUEST_APPEND && !r->abandoned) {
+        bool keyed = r->kind == ST_REQUEST_APPEND && ST_OWNER(r, struct st_append_request, request)->keyed != NULL;
+        if ((r->kind != ST_REQUEST_APPEND || keyed) && !r->abandoned) {
             return false;
         }
     }

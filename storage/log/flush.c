@@ -7,6 +7,7 @@
 #include "storage/runtime/metrics.h"
 
 #define FACT_ESTIMATE 80 /* an append fact with producer is about 60 bytes */
+#define KEY_ESTIMATE 352 /* a key fact with one part, counted for each part */
 
 static void pump(struct st_engine *engine);
 
@@ -361,6 +362,9 @@ void st_flusher_add(struct st_engine *engine, struct st_request *request) {
     flush->request_count++;
     flush->bytes += len;
     flush->facts_estimate += FACT_ESTIMATE;
+    if (request->kind == ST_REQUEST_APPEND && ST_OWNER(request, struct st_append_request, request)->keyed != NULL) {
+        flush->facts_estimate += KEY_ESTIMATE;
+    }
     if (request->kind == ST_REQUEST_TOPIC_CREATE) {
         const struct st_create_request *create = ST_OWNER(request, struct st_create_request, change.request);
         flush->facts_estimate += create->configs.len + ST_TOPIC_NAME_MAX;

@@ -41,10 +41,21 @@ struct st_request {
     void (*over)(struct st_request *request, enum st_error error);
 };
 
+/* What the parts of an append with an idempotency key share. */
+struct st_append_keyed {
+    struct st_append_request *parts;
+    size_t count;
+    struct kp_slice name;
+    uint64_t hash[2];
+    int64_t begun_ms; /* the store's clock, as it was seen when the request arrived */
+    bool checked, was_known; /* of a wrong variant */
+};
+
 /* A batch on its way into one partition. */
 struct st_append_request {
     struct st_request request;
     struct st_append_state *append;
+    struct st_append_keyed *keyed; /* NULL: no key */
     size_t part;                /* index in the caller's parts */
     struct kp_uuid topic_id;
     int32_t partition, count;

@@ -114,6 +114,15 @@ static void draw_pool(uint64_t seed, struct sim_plan *plan) {
     }
 }
 
+/* Half of the seeds know idempotency keys, which the short life lets go in a night. Drawn apart, too. */
+static void draw_keys(uint64_t seed, struct sim_plan *plan) {
+    struct st_dice own = st_dice_of(seed, "keys"), *dice = &own;
+    if (st_dice_below(dice, 2) == 0) {
+        plan->keyed = (unsigned)st_dice_between(dice, 1, 3);
+        plan->engine.key_life_ms = PICK(dice, 2 * HOUR / ST_MS, 24 * HOUR / ST_MS);
+    }
+}
+
 struct sim_plan sim_plan_draw(uint64_t seed) {
     struct st_dice dice = st_dice_of(seed, "plan");
     struct sim_plan plan = {
@@ -141,6 +150,7 @@ struct sim_plan sim_plan_draw(uint64_t seed) {
     draw_topics(&dice, &plan);
     draw_sleepers(&dice, &plan);
     draw_pool(seed, &plan);
+    draw_keys(seed, &plan);
     return plan;
 }
 

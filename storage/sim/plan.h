@@ -23,6 +23,7 @@ struct sim_plan_topic {
 struct sim_plan {
     unsigned nodes, names, producers, readers;
     unsigned lambdas; /* nodes, the last of all, that have a client of their own with one request at a time */
+    unsigned keyed; /* clients that send under idempotency keys */
     struct sim_plan_topic topics[SIM_NAMES_MAX];
     struct st_sim_options store;
     struct st_engine_options engine;

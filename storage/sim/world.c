@@ -549,6 +549,9 @@ static void populate(struct sim_world *world) {
     for (unsigned i = 0; i < world->plan.lambdas; i++) {
         sim_lambda_new(world, i);
     }
+    for (unsigned i = 0; i < world->plan.keyed; i++) {
+        sim_keyed_new(world, i);
+    }
 }
 
 bool sim_world_run(struct sim_world *world, uint64_t seed, bool verbose) {

@@ -109,6 +109,7 @@ void sim_client_tick(struct sim_client *client, int64_t delay_ns);
 
 void sim_producer_new(struct sim_world *world, unsigned number);
 void sim_lambda_new(struct sim_world *world, unsigned number);
+void sim_keyed_new(struct sim_world *world, unsigned number);
 void sim_reader_new(struct sim_world *world, unsigned number);
 void sim_admin_new(struct sim_world *world);
 /* After the heal: writes through every node, reads everything back through every node, compares. Sets phase
