@@ -78,7 +78,9 @@ static void memory_opens_without_a_directory(void **state) {
 
 static void what_names_no_store_is_refused_in_one_sentence(void **state) {
     struct bench *bench = *state;
-    static const char *const urls[] = {"", "file:", "s3:bucket", "http://example/", "memory:x", "/dev/null/store"};
+    static const char *const urls[] = {"",           "file:",       "s3:bucket",      "s3://bucket",
+                                       "s3://bucket?table=t&region=x", "http://example/", "memory:x",
+                                       "/dev/null/store"};
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
         assert_refused(bench, urls[i]);
     }
