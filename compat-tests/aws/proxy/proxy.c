@@ -191,26 +191,35 @@ static bool ask(struct connection *connection) {
 
 /* ---- answering the client ---- */
 
-static void answer_error(struct connection *connection, const struct fault_row *fault) {
+/* The error as the service writes it; nothing when the request is to look carried out. */
+static int make_error(enum service service, const struct fault_row *fault, char *body, size_t size) {
+    if (fault->action == TAKE) {
+        return 0;
+    }
+    if (service == DYNAMODB) {
+        return snprintf(body, size, "{\"__type\":\"%s\",\"message\":\"made by the proxy\"}", fault->code);
+    }
+    return snprintf(body, size,
+                    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>made by the proxy"
+                    "</Message><RequestId>0</RequestId></Error>",
+                    fault->code);
+}
+
+static void make_answer(struct connection *connection, const struct fault_row *fault) {
     char date[64], body[512];
     time_t now = time(NULL);
     struct tm parts;
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &parts));
     bool s3 = connection->door->service == S3;
-    int body_len =
-        s3 ? snprintf(body, sizeof body,
-                      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>made by the proxy"
-                      "</Message><RequestId>0</RequestId></Error>",
-                      fault->code)
-           : snprintf(body, sizeof body, "{\"__type\":\"%s\",\"message\":\"made by the proxy\"}", fault->code);
+    int body_len = make_error(connection->door->service, fault, body, sizeof body);
     message_release(&connection->answer);
     struct message *answer = &connection->answer;
     answer->head_len = (size_t)snprintf(
         answer->head, sizeof answer->head,
         "HTTP/1.1 %d Injected\r\nDate: %s\r\nContent-Type: %s\r\nx-amz-request-id: 0\r\nx-amzn-RequestId: 0\r\n"
-        "Content-Length: %d\r\n\r\n",
+        "ETag: \"0\"\r\nContent-Length: %d\r\n\r\n",
         fault->status, date, s3 ? "application/xml" : "application/x-amz-json-1.0", body_len);
-    answer->body = malloc((size_t)body_len);
+    answer->body = malloc((size_t)body_len + 1);
     if (answer->body == NULL) {
         fail("memory");
     }
@@ -231,7 +240,8 @@ static bool give(struct connection *connection, const struct plan *plan) {
         sleep_until(clock_ns() + 20000000u);
         return false;
     case ERROR:
-        answer_error(connection, fault);
+    case TAKE:
+        make_answer(connection, fault);
         break;
     case HOLD:
         sleep_until(clock_ns() + plan->fault_ms * 1000000u);

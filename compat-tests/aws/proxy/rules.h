@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 enum effect { NONE, FULL, PART, LATE, HELD };
-enum action { GIVE, RESET, CUT, ERROR, TRICKLE, HOLD };
+enum action { GIVE, RESET, CUT, ERROR, TRICKLE, HOLD, TAKE };
 
 enum fault {
 #define FAULT(name, services, effect, action, status, code) FAULT_##name,

@@ -180,6 +180,11 @@ class ProxyTest(unittest.TestCase):
         self.assertEqual(self.table("PutItem", {"Item": {}})[0], 500)
         self.assertEqual(len(self.server.seen), 2)
 
+    def test_what_is_swallowed_is_answered_and_reaches_no_server(self):
+        self.proxy.fault("s3.put", "swallow", 1)
+        self.assertEqual(self.ask("PUT", body=BODY)[:2], (200, b""))
+        self.assertEqual(self.server.seen, [])
+
     def test_412_meets_only_conditional_requests_and_200_with_an_error_no_reads(self):
         self.proxy.fault("*", "own_retry", 1)
         self.proxy.fault("*", "error_200", 1)
