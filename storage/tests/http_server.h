@@ -18,8 +18,10 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <event2/event.h>
 
 #include "storage/backends/aws/http.h"
+#include "storage/runtime/loop_libevent.h"
 #include "storage/runtime/loop_poll.h"
 #include "storage/runtime/metrics.h"
 
@@ -263,12 +265,57 @@ UNUSED static void server_stop(struct server *server) {
 /* ---- the client's side ---- */
 
 struct world {
+    struct event_base *base; /* NULL: the poll driver */
     struct st_loop *loop;
     struct st_http_client *client;
     struct server *server;
     unsigned left; /* requests under way */
     bool closed;
 };
+
+/* Every test runs on both drivers: the Lambda's and the gateway's. */
+static bool on_libevent;
+
+UNUSED static void world_stop(struct world *world) {
+    if (world->base != NULL) {
+        event_base_loopbreak(world->base);
+    } else {
+        st_loop_poll_stop(world->loop);
+    }
+}
+
+/* Until somebody stops it. */
+UNUSED static void world_go_on(struct world *world) {
+    if (world->base != NULL) {
+        assert_int_equal(event_base_dispatch(world->base), 0);
+    } else {
+        assert_true(st_loop_poll_run(world->loop));
+    }
+}
+
+/* What can be done now. */
+UNUSED static void world_step(struct world *world) {
+    if (world->base != NULL) {
+        event_base_loop(world->base, EVLOOP_NONBLOCK);
+    } else {
+        st_loop_poll_stop(world->loop);
+        st_loop_poll_run(world->loop);
+    }
+}
+
+UNUSED static void world_loop_new(struct world *world) {
+    world->base = on_libevent ? event_base_new() : NULL;
+    world->loop = on_libevent ? st_loop_libevent_new(world->base) : st_loop_poll_new();
+}
+
+UNUSED static void world_loop_free(struct world *world) {
+    if (world->base != NULL) {
+        st_loop_libevent_free(world->loop);
+        event_base_free(world->base);
+    } else {
+        st_loop_poll_free(world->loop);
+    }
+}
 
 struct call {
     struct st_http_request request;
@@ -281,14 +328,14 @@ static void call_done(struct st_http_request *request) {
     struct call *call = ST_OWNER(request, struct call, request);
     call->done++;
     if (--call->world->left == 0) {
-        st_loop_poll_stop(call->world->loop);
+        world_stop(call->world);
     }
 }
 
 static void world_closed(void *arg) {
     struct world *world = arg;
     world->closed = true;
-    st_loop_poll_stop(world->loop);
+    world_stop(world);
 }
 
 UNUSED static void world_close_client(struct world *world) {
@@ -296,7 +343,7 @@ UNUSED static void world_close_client(struct world *world) {
     st_http_client_close(world->client, world_closed, world);
     assert_false(world->closed);
     while (!world->closed) {
-        assert_true(st_loop_poll_run(world->loop));
+        world_go_on(world);
     }
     world->client = NULL;
 }
@@ -311,7 +358,7 @@ UNUSED static void world_open_client(struct world *world, const struct st_http_o
 UNUSED static int world_set_up(void **state) {
     struct world *world = calloc(1, sizeof *world);
     const struct st_http_options options = st_http_options_default();
-    world->loop = st_loop_poll_new();
+    world_loop_new(world);
     world->client = st_http_client_new(world->loop, &options);
     *state = world;
     return 0;
@@ -325,7 +372,7 @@ UNUSED static int world_tear_down(void **state) {
     if (world->server != NULL) {
         server_stop(world->server);
     }
-    st_loop_poll_free(world->loop);
+    world_loop_free(world);
     free(world);
     return st_metrics.store_http_requests == 0 && st_metrics.store_http_connections == 0 ? 0 : 1;
 }
@@ -350,7 +397,7 @@ UNUSED static void call_start(struct call *call) {
 
 UNUSED static void world_run(struct world *world) {
     while (world->left > 0) {
-        assert_true(st_loop_poll_run(world->loop));
+        world_go_on(world);
     }
 }
 
@@ -376,5 +423,14 @@ UNUSED static void get_ends(struct world *world, const char *target, enum st_htt
     }
     call_release(&call);
 }
+
+/* All tests of an array, on each driver. */
+#define RUN_ON_BOTH_DRIVERS(tests)                                                                                     \
+    ({                                                                                                                 \
+        on_libevent = false;                                                                                           \
+        int failed_ = cmocka_run_group_tests_name("poll", tests, NULL, NULL);                                          \
+        on_libevent = true;                                                                                            \
+        failed_ + cmocka_run_group_tests_name("libevent", tests, NULL, NULL);                                          \
+    })
 
 #endif

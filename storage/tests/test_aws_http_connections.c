@@ -99,7 +99,7 @@ static void who_waits_for_a_connection_in_vain_was_not_sent(void **state) {
     }
     while (calls[1].done == 0 || calls[3].done == 0) {
         world->left = 1; /* stop at each */
-        assert_true(st_loop_poll_run(world->loop));
+        world_go_on(world);
     }
     world->left = 2;
     world->server->go = true;
@@ -133,10 +133,6 @@ static void an_idle_connection_that_the_peer_closed_fails_nobody(void **state) {
     }
 }
 
-static void nap_over(struct st_timer *timer) {
-    (void)timer;
-}
-
 static void connections_idle_for_too_long_are_not_used_again(void **state) {
     struct world *world = *state;
     world_serve(world, echo_head);
@@ -158,11 +154,7 @@ static void what_was_under_way_when_the_process_froze_is_lost_at_once(void **sta
     call_init(&before, world, "GET", "/");
     call_start(&before);
     while (world->server->requests == 0) {
-        struct st_timer nap = {.fn = nap_over};
-        st_timer_start(world->loop, &nap, ST_MS);
-        st_loop_poll_stop(world->loop);
-        st_loop_poll_run(world->loop);
-        st_timer_stop(world->loop, &nap);
+        world_step(world);
         usleep(100);
     }
     frozen_ns += 60 * ST_SECOND;
@@ -268,8 +260,7 @@ static void closing_ends_what_is_under_way(void **state) {
     }
     world->left = 100; /* nobody stops the loop but the closing */
     while (world->server->requests < 2) {
-        st_loop_poll_stop(world->loop);
-        st_loop_poll_run(world->loop);
+        world_step(world);
         usleep(100);
     }
     world_close_client(world);
@@ -295,8 +286,7 @@ static void a_freed_client_calls_nobody(void **state) {
     }
     st_http_client_free(world->client);
     world->client = NULL;
-    st_loop_poll_stop(world->loop);
-    st_loop_poll_run(world->loop);
+    world_step(world);
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(calls[i].done, 0);
     }
@@ -342,5 +332,5 @@ int main(void) {
         TEST(a_freed_client_calls_nobody),
         TEST(a_client_may_be_freed_by_what_it_calls),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ON_BOTH_DRIVERS(tests);
 }

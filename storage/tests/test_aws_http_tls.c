@@ -90,7 +90,7 @@ static int set_up(void **state) {
     PEM_write_X509(file, tls->ca.x509);
     fclose(file);
     options.ca_file = tls->ca_file;
-    tls->world.loop = st_loop_poll_new();
+    world_loop_new(&tls->world);
     tls->world.client = st_http_client_new(tls->world.loop, &options);
     resumed = 0;
     *state = tls;
@@ -179,8 +179,7 @@ static void a_new_connection_resumes_the_session_of_an_earlier_one(void **state)
         calls[i].request.fresh = true;
         call_start(&calls[i]);
         while (tls->world.server->requests <= i || (i != 1 && calls[i].done == 0)) {
-            st_loop_poll_stop(tls->world.loop);
-            st_loop_poll_run(tls->world.loop);
+            world_step(&tls->world);
         }
         assert_int_equal(resumed, i);
     }
@@ -223,6 +222,26 @@ static void the_system_does_not_know_our_ca(void **state) {
     world_open_client(&tls->world, &options);
     tls_serve(tls, "IP:127.0.0.1", &tls->ca, echo_body);
     refused(tls, "127.0.0.1");
+}
+
+/* To parse the system's takes tens of milliseconds of the loop's time. */
+static void the_ca_file_is_read_once(void **state) {
+    struct tls_world *tls = *state;
+    tls_serve(tls, "IP:127.0.0.1", &tls->ca, echo_body);
+    for (unsigned i = 0; i < 2; i++) {
+        struct call calls[2];
+        for (unsigned k = 0; k < 2; k++) {
+            call_tls(&calls[k], tls, "GET", "127.0.0.1");
+            calls[k].request.fresh = true;
+            call_start(&calls[k]);
+        }
+        world_run(&tls->world);
+        for (unsigned k = 0; k < 2; k++) {
+            assert_int_equal(calls[k].request.end, ST_HTTP_ANSWERED);
+            call_release(&calls[k]);
+        }
+        unlink(tls->ca_file);
+    }
 }
 
 static void a_missing_ca_file_is_told_at_the_first_request_over_tls(void **state) {
@@ -290,9 +309,10 @@ int main(void) {
         TEST(a_certificate_of_an_unknown_ca_is_refused),
         TEST(a_certificate_for_another_name_is_refused),
         TEST(the_system_does_not_know_our_ca),
+        TEST(the_ca_file_is_read_once),
         TEST(a_missing_ca_file_is_told_at_the_first_request_over_tls),
         TEST(a_connection_that_ends_without_tls_ending_is_lost),
         TEST(an_idle_connection_that_the_peer_closed_fails_nobody),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ON_BOTH_DRIVERS(tests);
 }

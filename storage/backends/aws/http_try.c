@@ -43,10 +43,16 @@ static const char empty_answer[] = "";
 
 /* ---- callbacks of libcurl ---- */
 
+/* libcurl is about to send the request a second time. */
+static void refuse_retry(struct st_http_try *try) {
+    snprintf(try->request->reason, ST_HTTP_REASON_MAX, "the connection ended without an answer");
+}
+
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address) {
     struct st_http_try *try = arg;
     (void)purpose;
     if (try->begun) {
+        refuse_retry(try);
         return CURL_SOCKET_BAD;
     }
     try->opened = true;
@@ -60,6 +66,7 @@ static int begin(void *arg, char *remote_ip, char *local_ip, int remote_port, in
     (void)remote_port;
     (void)local_port;
     if (try->begun) {
+        refuse_retry(try);
         return CURL_PREREQFUNC_ABORT;
     }
     try->begun = true;
