@@ -21,6 +21,9 @@ struct rest_produce {
     struct rest_message *messages; /* slices lie in the request's body, or in the arena */
     size_t count;
     struct rest_message only;
+    struct kp_slice key; /* Idempotency-Key; ptr NULL: none */
+    uint64_t key_hash[2];
+    int64_t key_begun_ms;
     bool several; /* the request had an array, so the answer has */
     bool placed;  /* the answer to a single one names its partition */
     struct rest_parts parts;

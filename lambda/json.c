@@ -512,7 +512,18 @@ struct kp_slice rest_json_text(struct kp_slice inside, struct kp_arena *arena) {
     return text == NULL ? (struct kp_slice){NULL, 0} : kp_slice_of(text, rest_json_unescape(inside, text));
 }
 
+struct kp_slice rest_json_whole_part(struct kp_slice number) {
+    const uint8_t *point = memchr(number.ptr, '.', number.len);
+    for (size_t i = 1; point != NULL && point + i < number.ptr + number.len; i++) {
+        if (point[i] != '0') {
+            return number;
+        }
+    }
+    return point == NULL ? number : kp_slice_of(number.ptr, (size_t)(point - number.ptr));
+}
+
 bool rest_json_whole(struct kp_slice value, int64_t *number) {
+    value = rest_json_whole_part(value);
     *number = 0;
     for (size_t i = 0; i < value.len; i++) {
         int digit = value.ptr[i] - '0';

@@ -50,7 +50,9 @@ enum rest_json_kind rest_json_kind(struct kp_slice value);
 /* What the inside of a checked string means: itself when it has no escapes, else text in the arena. ptr NULL: the arena
  * is exhausted. */
 struct kp_slice rest_json_text(struct kp_slice inside, struct kp_arena *arena);
-/* A checked number that is whole and not negative, written without fraction and exponent. False for another value. */
+/* A checked number without a fraction that is nothing but zeros: 7.0 is 7, as JSON Schema has it. */
+struct kp_slice rest_json_whole_part(struct kp_slice number);
+/* A checked number that is whole and not negative, written without exponent. False for another value. */
 bool rest_json_whole(struct kp_slice value, int64_t *number);
 
 bool rest_json_valid(struct kp_slice text); /* any one JSON value, blanks around it allowed */

@@ -10,7 +10,7 @@
 #include "lambda/message.h"
 
 #define REST_MESSAGES_MAX 10000 /* of one request */
-#define REST_PARTS_MAX 2000     /* batches of one append: their facts fit into one entry */
+#define REST_PARTS_MAX ST_KEYED_PARTS_MAX /* batches of one append: their facts fit into one entry */
 
 struct rest_parts {
     struct kp_arena arena;

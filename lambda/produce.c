@@ -15,6 +15,10 @@
  * The engine decides again at the commit, batch by batch: when a rule changes just then, some messages may be stored
  * and others not, and the answer (207) says so of each.
  *
+ * With an Idempotency-Key (1 to 255 characters, each topic having its own) a request may be sent again and again: it is
+ * stored once, all of it or nothing, and answered with the offsets that it got then. The same key with another body is
+ * 422. Keys are remembered for about a day (storage/journal/keys.h).
+ *
  * A 503 says that nothing is stored: everything before the append, and an append that was refused. Once the append has
  * begun only its own answer counts.
  */
@@ -25,9 +29,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <strings.h>
 
 #define TRIES_MAX 6 /* how often a topic may vanish, or be in the making, under one request */
 #define MULTI_STATUS 207
+#define IDEMPOTENCY_KEY_MAX 255
 /* What a request is taken apart into, for each byte of its body and in any case. */
 enum { ARENA_PER_BYTE = 8, ARENA_LEAST = 64 << 10, ANSWER_MAX = 8 << 20 };
 
@@ -139,6 +145,9 @@ static void append(struct rest_exchange *exchange) {
         .count = produce->parts.count,
         .order = exchange->call->order,
         .timeout_ms = rest_exchange_ms_left(exchange),
+        .key = produce->key,
+        .key_hash = {produce->key_hash[0], produce->key_hash[1]},
+        .key_begun_ms = produce->key_begun_ms,
         .done = appended,
     };
     rest_exchange_commit(exchange);
@@ -233,6 +242,53 @@ static void send_to_topic(struct rest_exchange *exchange) {
 
 /* ---- the request ---- */
 
+/* The finalizer of splitmix64 over the sum: every bit of the word reaches every bit of the result. */
+static uint64_t mix(uint64_t hash, uint64_t word) {
+    uint64_t x = (hash ^ word) + UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+/* Two running hashes of eight bytes at a time; no more is asked of it than that a client's two requests differ. */
+static void hash_body(struct kp_slice body, uint64_t hash[2]) {
+    hash[0] = mix(1, body.len);
+    hash[1] = mix(2, body.len);
+    for (size_t at = 0; at < body.len; at += sizeof(uint64_t)) {
+        uint64_t word = 0;
+        memcpy(&word, body.ptr + at, body.len - at < sizeof word ? body.len - at : sizeof word);
+        hash[0] = mix(hash[0], word);
+        hash[1] = mix(hash[1], ~word);
+    }
+}
+
+/* False: there is one, and it is not well. */
+static bool read_key(struct rest_exchange *exchange) {
+    struct rest_produce *produce = &exchange->produce;
+    const struct rest_request *request = &exchange->call->request;
+    struct kp_slice name = KP_SLICE_LIT("idempotency-key");
+    for (size_t i = 0; i < request->header_count; i++) {
+        const struct rest_header *header = &request->headers[i];
+        if (header->name.len != name.len ||
+            strncasecmp((const char *)header->name.ptr, (const char *)name.ptr, name.len) != 0) {
+            continue;
+        }
+        if (produce->key.ptr != NULL || header->value.len < 1 || header->value.len > IDEMPOTENCY_KEY_MAX) {
+            return false;
+        }
+        produce->key = header->value;
+    }
+    for (size_t i = 0; i < produce->key.len; i++) {
+        if (produce->key.ptr[i] < 0x20 || produce->key.ptr[i] > 0x7e) {
+            return false;
+        }
+    }
+    if (produce->key.ptr != NULL) {
+        hash_body(request->body.bytes, produce->key_hash);
+    }
+    return true;
+}
+
 /* What is wrong with one of several says which. */
 static void refuse_message(struct rest_exchange *exchange, enum rest_error error, size_t index) {
     char text[400];
@@ -298,6 +354,10 @@ void rest_produce_start(struct rest_exchange *exchange) {
     *produce = (struct rest_produce){.tries = 0};
     kp_arena_init(&produce->arena, ARENA_LEAST + body.len * ARENA_PER_BYTE);
     exchange->release = release;
+    if (!read_key(exchange)) {
+        rest_exchange_error(exchange, REST_BAD_IDEMPOTENCY_KEY);
+        return;
+    }
     int64_t now_ms = st_now_wall_ms(exchange->rest->loop);
     struct kp_slice messages = members[REST_MEMBER_MESSAGES].value;
     produce->several = messages.ptr != NULL && members[REST_MEMBER_PAYLOAD].value.ptr == NULL;
@@ -305,7 +365,13 @@ void rest_produce_start(struct rest_exchange *exchange) {
         rest_exchange_error(exchange, REST_BAD_MESSAGES);
         return;
     }
-    if (produce->several ? read_several(exchange, messages, now_ms) : read_one(exchange, members, now_ms)) {
+    if (!(produce->several ? read_several(exchange, messages, now_ms) : read_one(exchange, members, now_ms))) {
+        return;
+    }
+    if (produce->key.ptr != NULL) {
+        produce->key_begun_ms = st_store_time(exchange->rest->engine); /* st_append wants it, and the sync */
+        rest_exchange_sync(exchange, send_to_topic);
+    } else {
         send_to_topic(exchange);
     }
 }

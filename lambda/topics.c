@@ -125,11 +125,18 @@ static void list(struct rest_exchange *exchange) {
     answer(exchange, 200);
 }
 
-/* What is no part of any topic's name matches none. */
+/* The parameter, if there is one: a part of some topic's name, which "." and ".." are, too. */
 static bool read_part(struct kp_slice query, struct kp_slice name, uint8_t into[ST_TOPIC_NAME_MAX], size_t *len) {
     struct kp_slice value;
     *len = 0;
-    return !rest_query_last(query, name, &value) || rest_percent_decode(value, into, ST_TOPIC_NAME_MAX, len);
+    if (!rest_query_last(query, name, &value) || value.len == 0) {
+        return true;
+    }
+    if (!rest_percent_decode(value, into, ST_TOPIC_NAME_MAX, len)) {
+        return false;
+    }
+    struct kp_slice part = kp_slice_of(into, *len);
+    return st_topic_name_valid(part) || starts_with(KP_SLICE_LIT(".."), part);
 }
 
 void rest_list_topics_start(struct rest_exchange *exchange) {
@@ -221,6 +228,8 @@ static bool read_value(struct rest_exchange *exchange, struct kp_slice value, st
         *text = rest_json_text(rest_json_inside(value), &exchange->topics.arena);
         return text->ptr != NULL;
     case REST_JSON_NUMBER:
+        *text = rest_json_whole_part(value);
+        return true;
     case REST_JSON_WORD:
         *text = value;
         return value.ptr[0] != 'n';

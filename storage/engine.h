@@ -55,6 +55,9 @@ uint64_t st_engine_state_hash(const struct st_engine *engine, uint64_t *slot);
 int64_t st_store_time(const struct st_engine *engine);
 /* False while the store has not been reachable lately: for /health and readiness. */
 bool st_engine_healthy(const struct st_engine *engine);
+/* True while a checkpoint or a trim of this process is on its way into the store. A process that is frozen between
+ * requests waits for its end: else each thaw would begin it anew, and none might ever be written. */
+bool st_engine_upkeep_busy(const struct st_engine *engine);
 
 /* ---- freshness ---- */
 
@@ -154,9 +157,9 @@ struct st_append_part {
  *
  * With an idempotency key the parts (at most ST_KEYED_PARTS_MAX, of one topic, in the order of their partitions, none
  * with a producer) are stored all or not at all, and only if no request with this key was stored in the topic for
- * about options.key_life_ms: then, if the hash is the same, the answer is that of the original, else ST_KEY_REUSED. When
- * the request arrived the caller asked st_store_time, then brought an st_sync to its end: so the store's clock counts
- * the life from then on, and a request that is older than what was forgotten (its process slept) is refused.
+ * about options.key_life_ms: then, if the hash is the same, the answer is that of the original, else ST_KEY_REUSED.
+ * When the request arrived the caller asked st_store_time, then brought an st_sync to its end: so the store's clock
+ * counts the life from then on, and a request that is older than what was forgotten (its process slept) is refused.
  */
 #define ST_KEYED_PARTS_MAX 1000
 struct st_append {

@@ -7,6 +7,7 @@
 #define REST_TESTS_FAKE_ENGINE_H
 
 #include "storage/engine.h"
+#include "virtual_loop.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,15 +119,17 @@ static void fake_finish_sync(struct st_engine *fake, struct st_sync *sync) {
 }
 
 static void fake_finish_append(struct st_engine *fake, struct st_append *append) {
-    struct st_append_part *part = &append->parts[0];
     enum st_error told = fake->append_errors[0];
     memmove(fake->append_errors, fake->append_errors + 1, sizeof fake->append_errors - sizeof told);
-    struct fake_topic *topic = fake_find(fake, &part->topic_id);
-    part->base_offset = -1;
-    part->error = told != ST_OK ? told : topic == NULL || topic->closing ? ST_NO_TOPIC_ID : ST_OK;
-    if (part->error == ST_OK) {
-        part->base_offset = topic->end;
-        fake_add(topic, kp_blob_ref(part->blob));
+    for (size_t i = 0; i < append->count; i++) {
+        struct st_append_part *part = &append->parts[i];
+        struct fake_topic *topic = fake_find(fake, &part->topic_id);
+        part->base_offset = -1;
+        part->error = told != ST_OK ? told : topic == NULL || topic->closing ? ST_NO_TOPIC_ID : ST_OK;
+        if (part->error == ST_OK && topic->batch_count < FAKE_BATCHES) {
+            part->base_offset = topic->end;
+            fake_add(topic, kp_blob_ref(part->blob));
+        }
     }
     append->done(append);
 }
@@ -253,6 +256,11 @@ static void fake_init(struct st_engine *fake, struct st_loop *loop) {
 
 bool st_engine_healthy(const struct st_engine *engine) {
     return engine->healthy;
+}
+
+int64_t st_store_time(const struct st_engine *engine) {
+    (void)engine;
+    return VIRTUAL_WALL_MS;
 }
 
 void st_sync(struct st_engine *engine, struct st_sync *sync) {

@@ -84,7 +84,7 @@ static void several_messages_are_one_commit_and_answered_in_their_order(void **s
     st_engine_state_hash(world->nodes[0].engine, &before);
     assert_int_equal(post(world, "/topics/t/produce",
                           "{\"messages\":[{\"payload\":1,\"partition\":2},{\"payload\":2},{\"payload\":3,\"partition\":"
-                          "2},{\"payload\":4,\"partition\":1},{\"payload\":5,\"partition\":0}]}"), 200);
+                          "2},{\"payload\":4,\"partition\":1.00},{\"payload\":5,\"partition\":0}]}"), 200);
     assert_answer(world, "{\"topic\":\"t\",\"messages\":[{\"partition\":2,\"offset\":0},{\"partition\":0,\"offset\":0},"
                          "{\"partition\":2,\"offset\":1},{\"partition\":1,\"offset\":0},"
                          "{\"partition\":0,\"offset\":1}]}");
@@ -168,7 +168,8 @@ static void a_bad_message_refuses_all_and_says_which(void **state) {
         {"{\"payload\":1,\"headers\":[{\"name\":\"a\",\"value\":false}]}", 400, "bad_headers"},
         {"{\"payload\":1,\"partition\":-1}", 400, "bad_partition"},
         {"{\"payload\":1,\"partition\":\"0\"}", 400, "bad_partition"},
-        {"{\"payload\":1,\"partition\":0.0}", 400, "bad_partition"},
+        {"{\"payload\":1,\"partition\":0.5}", 400, "bad_partition"},
+        {"{\"payload\":1,\"partition\":0.0e1}", 400, "bad_partition"},
         {"{\"payload\":1,\"partition\":2147483648}", 400, "bad_partition"},
         {"{\"payload\":1,\"timestamp\":-1}", 400, "bad_timestamp"},
         {"{\"payload\":1,\"timestamp\":1e3}", 400, "bad_timestamp"},
@@ -217,6 +218,95 @@ static void payload_beside_messages_is_what_it_always_was(void **state) {
     assert_answer(world, "{\"topic\":\"t\",\"offset\":1}");
 }
 
+/* ---- idempotency keys ---- */
+
+static struct rest_header key_header = {KP_SLICE_LIT("idempotency-KEY"), {NULL, 0}};
+
+static int post_key(struct world *world, size_t n, const char *key, const char *target, const char *body) {
+    struct door *door = &world->nodes[n].door;
+    key_header.value = kp_slice_cstr(key);
+    door->headers = &key_header;
+    door->header_count = 1;
+    int status = ask(world, n, "POST", target, body);
+    door->header_count = 0;
+    return status;
+}
+
+static void a_request_under_a_key_is_stored_once(void **state) {
+    struct world *world = *state;
+    for (size_t i = 0; i < 4; i++) { /* through both processes */
+        assert_int_equal(post_key(world, i % 2, "k 1", "/topics/t/produce", "{\"payload\":1}"), 200);
+        assert_string_equal(answer_of(world, i % 2), "{\"topic\":\"t\",\"offset\":1}");
+    }
+    assert_int_equal(post_key(world, 0, "k 2", "/topics/t/produce", "{\"payload\":1}"), 200);
+    assert_answer(world, "{\"topic\":\"t\",\"offset\":2}");
+    assert_int_equal(post_key(world, 0, "k 1", "/topics/u/produce", "{\"payload\":7}"), 200); /* another topic's key */
+    assert_answer(world, "{\"topic\":\"u\",\"offset\":1}");
+    post_key(world, 1, "k 1", "/topics/t/produce", "{\"payload\":2}");
+    assert_error(&world->nodes[1].door, 422, "idempotency_key_reused");
+    ask(world, 0, "GET", "/topics/t/offsets", "");
+    assert_answer(world, "{\"topic\":\"t\",\"partitions\":[{\"partition\":0,\"start\":1,\"end\":3}]}");
+}
+
+static void several_messages_under_a_key_are_answered_as_they_were(void **state) {
+    struct world *world = *state;
+    static const char body[] = "{\"messages\":[{\"payload\":1,\"partition\":2},{\"payload\":2,\"partition\":0},"
+                               "{\"payload\":3,\"partition\":2}]}";
+    char first[256];
+    kafka_create(world, "t", 0, NULL);
+    assert_int_equal(post(world, "/topics/t/produce", body), 200);
+    assert_int_equal(post_key(world, 0, "k", "/topics/t/produce", body), 200);
+    snprintf(first, sizeof first, "%s", answer_of(world, 0));
+    assert_non_null(strstr(first, "{\"partition\":2,\"offset\":3}]"));
+    assert_int_equal(post(world, "/topics/t/produce", body), 200);
+    assert_int_equal(post_key(world, 1, "k", "/topics/t/produce", body), 200);
+    assert_string_equal(answer_of(world, 1), first);
+}
+
+static void a_request_that_is_refused_leaves_its_key_free(void **state) {
+    struct world *world = *state;
+    kafka_create(world, "t", 0, NULL);
+    post_key(world, 0, "k", "/topics/t/produce", "{\"payload\":1,\"partition\":9}");
+    assert_error(&world->nodes[0].door, 404, "unknown_partition");
+    assert_int_equal(post_key(world, 0, "k", "/topics/t/produce", "{\"payload\":2}"), 200);
+    assert_answer(world, "{\"topic\":\"t\",\"offset\":0}");
+}
+
+static void keys_are_forgotten_after_a_day(void **state) {
+    struct world *world = *state;
+    assert_int_equal(post_key(world, 0, "k", "/topics/t/produce", "{\"payload\":1}"), 200);
+    world->nodes[0].door.clock.now_ns += INT64_C(22) * 3600 * ST_SECOND;
+    post_key(world, 1, "k", "/topics/t/produce", "{\"payload\":2}");
+    assert_error(&world->nodes[1].door, 422, "idempotency_key_reused");
+    world->nodes[0].door.clock.now_ns += INT64_C(3) * 3600 * ST_SECOND;
+    ask(world, 1, "GET", "/topics", ""); /* a read, by which the process sees the store's clock */
+    assert_int_equal(post_key(world, 1, "k", "/topics/t/produce", "{\"payload\":2}"), 200);
+    assert_string_equal(answer_of(world, 1), "{\"topic\":\"t\",\"offset\":2}");
+    assert_int_equal(post_key(world, 0, "k", "/topics/t/produce", "{\"payload\":2}"), 200);
+    assert_answer(world, "{\"topic\":\"t\",\"offset\":2}");
+}
+
+static void keys_are_checked(void **state) {
+    struct world *world = *state;
+    char longest[257];
+    memset(longest, 'k', 255);
+    longest[255] = 0;
+    assert_int_equal(post_key(world, 0, longest, "/topics/t/produce", "{\"payload\":1}"), 200);
+    longest[255] = 'k';
+    longest[256] = 0;
+    const char *const bad[] = {"", "\x1f", "a\tb", "\xc3\xa4", "\x7f", longest};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        post_key(world, 0, bad[i], "/topics/t/produce", "{\"payload\":1}");
+        assert_error(&world->nodes[0].door, 400, "bad_idempotency_key");
+    }
+    static struct rest_header two[] = {{KP_SLICE_LIT("Idempotency-Key"), KP_SLICE_LIT("a")},
+                                       {KP_SLICE_LIT("Idempotency-Key"), KP_SLICE_LIT("a")}};
+    world->nodes[0].door.headers = two;
+    world->nodes[0].door.header_count = 2;
+    post(world, "/topics/t/produce", "{\"payload\":1}");
+    assert_error(&world->nodes[0].door, 400, "bad_idempotency_key");
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -229,6 +319,11 @@ int main(void) {
         CASE(a_bad_message_refuses_all_and_says_which),
         CASE(the_number_of_messages_is_bounded),
         CASE(payload_beside_messages_is_what_it_always_was),
+        CASE(a_request_under_a_key_is_stored_once),
+        CASE(several_messages_under_a_key_are_answered_as_they_were),
+        CASE(a_request_that_is_refused_leaves_its_key_free),
+        CASE(keys_are_forgotten_after_a_day),
+        CASE(keys_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@ static void make(struct world *world, const char *body) {
 
 static void a_topic_is_made_described_and_deleted(void **state) {
     struct world *world = *state;
-    make(world, "{\"name\":\"t\\u002d1\",\"partitions\":3,\"configs\":{\"retention.ms\":60000,\"preallocate\":true,"
+    make(world, "{\"name\":\"t\\u002d1\",\"partitions\":3,\"configs\":{\"retention.ms\":60000.0,\"preallocate\":true,"
                 "\"cleanup.policy\":\"compact\"}}");
     char made[512];
     snprintf(made, sizeof made, "%s", answer_of(world, 0));
@@ -104,6 +104,9 @@ static void topics_are_listed_by_name_and_page(void **state) {
     assert_string_equal(answer_of(world, 1), "{\"topics\":[]}");
     ask(world, 1, "GET", "/topics?limit=0", "");
     assert_error(door_of(world, 1), 400, "bad_limit");
+    assert_int_equal(ask(world, 1, "GET", "/topics?prefix=..&after=.&limit=5", ""), 200);
+    ask(world, 1, "GET", "/topics?prefix=a%20b", "");
+    assert_error(door_of(world, 1), 400, "bad_list");
     ask(world, 1, "GET", "/topics?prefix=%f", "");
     assert_error(door_of(world, 1), 400, "bad_list");
 }
