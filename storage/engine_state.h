@@ -54,7 +54,7 @@ struct st_engine {
     uint64_t producer_id_next, producer_id_end; /* of the block that this process holds */
     struct st_producer_id *producer_id_waiting, **producer_id_last;
     bool producer_ids_asked;
-    struct st_change *changes_early; /* wrong in themselves: answered from the loop, never gathered */
+    struct st_change *changes_aside; /* wrong in themselves, answered from the loop; or waiting for a sync */
     struct st_task producer_ids_ready;
 
     size_t waiter_count;

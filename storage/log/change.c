@@ -14,8 +14,51 @@ static void change_free(struct st_change *change) {
     free(change); /* the first member of each kind of change */
 }
 
+/* Out of any flush: the engine's to free. */
+static void change_aside(struct st_change *change) {
+    change->aside_next = change->engine->changes_aside;
+    change->engine->changes_aside = change;
+}
+
+static void change_back(struct st_change *change) {
+    struct st_change **link = &change->engine->changes_aside;
+    while (*link != change) {
+        link = &(*link)->aside_next;
+    }
+    *link = change->aside_next;
+}
+
+static void change_synced(struct st_sync *sync) {
+    struct st_change *change = ST_OWNER(sync, struct st_change, sync);
+    struct st_engine *engine = change->engine;
+    change_back(change);
+    change->synced = true;
+    if (!change->request.abandoned && sync->error == ST_OK && !engine->closing) {
+        st_flusher_add(engine, &change->request);
+        return;
+    }
+    if (!change->request.abandoned) {
+        change->answer(change, sync->error == ST_OK ? ST_REFUSED : ST_UNREADABLE);
+    }
+    change_free(change);
+    st_engine_close_soon(engine);
+}
+
+/* "It exists already" and "there is none" may come from a fold that is behind: what it says is decided again after the
+ * journal was read. */
+static bool is_no(enum st_error error) {
+    return error == ST_TOPIC_EXISTS || error == ST_NO_TOPIC_ID;
+}
+
 static void change_over(struct st_request *request, enum st_error error) {
     struct st_change *change = ST_OWNER(request, struct st_change, request);
+    struct st_engine *engine = change->engine;
+    if (!request->abandoned && is_no(error) && !change->synced && !engine->dying) {
+        change->sync = (struct st_sync){.done = change_synced};
+        change_aside(change);
+        st_journal_sync(&engine->journal, &change->sync);
+        return;
+    }
     if (!request->abandoned) {
         change->answer(change, error);
     }
@@ -26,11 +69,8 @@ static void change_due(struct st_timer *timer) {
     struct st_change *change = ST_OWNER(timer, struct st_change, deadline);
     struct st_engine *engine = change->engine;
     if (change->early != ST_OK) {
-        struct st_change **link = &engine->changes_early;
-        while (*link != change) {
-            link = &(*link)->early_next;
-        }
-        *link = change->early_next;
+        change_back(change);
+        change->synced = true; /* it is wrong whatever the journal holds */
         change_over(&change->request, change->early);
         st_engine_close_soon(engine);
         return;
@@ -61,8 +101,7 @@ static void change_begin(struct st_change *change, enum st_error early) {
     if (change->early == ST_OK) {
         st_flusher_add(engine, &change->request);
     } else {
-        change->early_next = engine->changes_early;
-        engine->changes_early = change;
+        change_aside(change);
     }
 }
 
@@ -116,7 +155,7 @@ void st_topic_create(struct st_engine *engine, struct st_topic_create *op) {
     request->first_offset = op->first_offset;
     request->config_count = (uint32_t)op->config_count;
     st_pack_init(&request->configs, 32 * 1024);
-    st_random(engine->loop, request->id.bytes, sizeof request->id.bytes);
+    st_random(engine->loop, request->fresh.bytes, sizeof request->fresh.bytes);
     enum st_error error = ST_OK;
     if (!st_topic_name_valid(op->name)) {
         error = ST_BAD_TOPIC_NAME;
@@ -208,9 +247,9 @@ void st_changes_init(struct st_engine *engine) {
 
 void st_changes_release(struct st_engine *engine) {
     st_defer_cancel(engine->loop, &engine->producer_ids_ready);
-    while (engine->changes_early != NULL) {
-        struct st_change *change = engine->changes_early;
-        engine->changes_early = change->early_next;
+    while (engine->changes_aside != NULL) {
+        struct st_change *change = engine->changes_aside;
+        engine->changes_aside = change->aside_next;
         change_free(change);
     }
 }

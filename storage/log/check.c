@@ -226,6 +226,7 @@ static void decide_create(struct st_build *build, struct st_create_request *crea
     struct st_request *request = &create->change.request;
     struct st_topic_state *existing = st_fold_topic_by_name(build->fold, create->name);
     create->second = false;
+    create->id = create->fresh; /* an earlier decision may have found a topic that is gone by now */
     if (existing != NULL) {
         create->id = existing->view.id;
         decide(request, ST_TOPIC_EXISTS);

@@ -135,7 +135,9 @@ struct st_change {
     struct st_engine *engine;
     struct st_timer deadline;
     enum st_error early; /* wrong in itself: told at once, never gathered */
-    struct st_change *early_next;
+    struct st_change *aside_next;
+    struct st_sync sync;
+    bool synced; /* since it came: a No may be said */
     void (*answer)(struct st_change *change, enum st_error error);
 };
 struct st_create_request {
@@ -147,7 +149,8 @@ struct st_create_request {
     struct kp_slice name;
     int32_t partitions;
     int64_t first_offset;
-    struct kp_uuid id;
+    struct kp_uuid fresh; /* of the topic, if this request creates it */
+    struct kp_uuid id;    /* of the one that stands */
     bool second; /* another request of the same entry creates the topic */
 };
 struct st_delete_request {

@@ -258,6 +258,71 @@ static void who_waits_for_a_deleted_topic_again_and_again_does_not_stop_the_loop
     assert_int_equal(fired, 100);
 }
 
+static void delete_done(struct st_topic_delete *op) {
+    assert_int_equal(op->error, ST_OK);
+}
+
+static void delete_by_others(const struct kp_uuid *id) {
+    static struct st_topic_delete op;
+    op = (struct st_topic_delete){.id = *id, .done = delete_done};
+    st_topic_delete(others.engine, &op);
+    run_ms(&others, 100);
+}
+
+static void a_topic_that_another_process_deleted_can_be_made_at_once(void **state) {
+    (void)state;
+    struct kp_uuid old = create_now(&mine, "t", 1);
+    struct syncing sync;
+    sync_begin(&others, &sync);
+    run_ms(&others, 10);
+    delete_by_others(&old);
+    assert_non_null(st_topic_by_name(mine.engine, KP_SLICE_LIT("t"))); /* as far as this process knows */
+    struct creating call = {.op = {.name = KP_SLICE_LIT("t"), .partitions = 1, .done = creating_done}};
+    st_topic_create(mine.engine, &call.op);
+    run_ms(&mine, 100);
+    assert_int_equal(call.done, 1);
+    assert_int_equal(call.op.error, ST_OK);
+    assert_false(kp_uuid_equal(&call.op.id, &old));
+    st_topic_create(mine.engine, &call.op);
+    run_ms(&mine, 100);
+    assert_int_equal(call.op.error, ST_TOPIC_EXISTS);
+}
+
+static void a_topic_that_another_process_made_can_be_deleted_at_once(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&others, "t", 1);
+    static struct st_topic_delete op;
+    op = (struct st_topic_delete){.id = id, .done = delete_done};
+    st_topic_delete(mine.engine, &op);
+    run_ms(&mine, 100);
+    assert_int_equal(mine.engine->journal.fold->topic_count, 0);
+}
+
+/* First it exists, and the slot is lost to who deletes it: the second time it is made, and is a topic of its own. */
+static void a_topic_made_at_the_second_try_does_not_take_the_id_of_the_first(void **state) {
+    (void)state;
+    struct kp_uuid old = create_now(&mine, "t", 1);
+    create_now(&mine, "other", 1);
+    struct syncing sync;
+    sync_begin(&others, &sync);
+    run_ms(&others, 10);
+    struct creating calls[2] = {
+        {.op = {.name = KP_SLICE_LIT("t"), .partitions = 1, .done = creating_done}},
+        {.op = {.name = KP_SLICE_LIT("third"), .partitions = 1, .done = creating_done}},
+    };
+    mine.gate.hold_put = true;
+    st_topic_create(mine.engine, &calls[0].op);
+    st_topic_create(mine.engine, &calls[1].op); /* so that there is an entry to put */
+    run_ms(&mine, 10);
+    assert_non_null(mine.gate.put);
+    delete_by_others(&old);
+    gate_release_put(&mine.gate);
+    run_ms(&mine, 100);
+    assert_int_equal(calls[0].op.error, ST_OK);
+    assert_int_equal(calls[1].op.error, ST_OK);
+    assert_false(kp_uuid_equal(&calls[0].op.id, &old));
+}
+
 int main(void) {
 #define JOURNAL_TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
     const struct CMUnitTest tests[] = {
@@ -268,6 +333,9 @@ int main(void) {
         JOURNAL_TEST(bytes_that_are_gone_with_their_topic_are_no_damage),
         JOURNAL_TEST(a_hint_that_comes_during_a_read_is_followed_by_another_read),
         JOURNAL_TEST(who_waits_for_a_deleted_topic_again_and_again_does_not_stop_the_loop),
+        JOURNAL_TEST(a_topic_that_another_process_deleted_can_be_made_at_once),
+        JOURNAL_TEST(a_topic_that_another_process_made_can_be_deleted_at_once),
+        JOURNAL_TEST(a_topic_made_at_the_second_try_does_not_take_the_id_of_the_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
