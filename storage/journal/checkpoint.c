@@ -274,11 +274,12 @@ static bool read_row(struct st_unpack *in, const struct st_block_row *last, stru
     uint64_t count = st_unpack_upto(in, INT64_MAX);
     row->row.slot = st_unpack_u(in);
     row->row.position = (uint32_t)st_unpack_upto(in, UINT32_MAX);
-    row->row.len = (uint32_t)st_unpack_upto(in, UINT32_MAX - row->row.position);
+    row->row.len = (uint32_t)st_unpack_upto(in, ST_RUN_MAX);
     row->row.flags = (uint32_t)st_unpack_upto(in, ST_APPEND_INLINE | ST_APPEND_TIME);
     row->row.max_timestamp_ms = st_unpack_i(in);
     row->row.time_reached_ms = st_unpack_i(in);
-    if (in->failed || row->row.base < 0 || count == 0 || (int64_t)count > INT64_MAX - row->row.base) {
+    if (in->failed || row->row.len > UINT32_MAX - row->row.position || row->row.base < 0 || count == 0 ||
+        (int64_t)count > INT64_MAX - row->row.base) {
         return false;
     }
     row->row.end = row->row.base + (int64_t)count;

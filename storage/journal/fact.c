@@ -67,7 +67,7 @@ static void read_append(struct st_unpack *in, struct st_fact_append *append) {
     append->count = (int32_t)st_unpack_upto(in, INT32_MAX);
     append->flags = (uint32_t)st_unpack_upto(in, ST_APPEND_INLINE | ST_APPEND_PRODUCER | ST_APPEND_TIME);
     append->position = (uint32_t)st_unpack_upto(in, UINT32_MAX);
-    append->len = (uint32_t)st_unpack_upto(in, UINT32_MAX);
+    append->len = (uint32_t)st_unpack_upto(in, ST_RUN_MAX);
     append->max_timestamp_ms = st_unpack_i(in);
     append->producer_id = -1;
     append->epoch = -1;

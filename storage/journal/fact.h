@@ -28,6 +28,8 @@
 #include "storage/journal/pack.h"
 
 #define ST_LEVEL 1
+/* Bytes of one run, so of one batch: whoever reads a row takes so much memory on its word. */
+#define ST_RUN_MAX (256u << 20)
 #define ST_CONFIGS_MAX 128
 
 enum st_fact_type {

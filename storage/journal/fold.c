@@ -263,6 +263,9 @@ static bool fill_topic(struct st_topic_state *topic, const struct st_fact_topic 
         };
     }
     read_effective_configs(topic);
+    if (topic->message_bytes_max > ST_RUN_MAX) {
+        topic->message_bytes_max = ST_RUN_MAX;
+    }
     return true;
 }
 

@@ -31,11 +31,12 @@ struct st_row st_row_of(const struct st_fact_append *fact, uint64_t slot) {
 bool st_row_extend(struct st_row *row, const struct st_fact_append *fact, uint64_t slot) {
     uint32_t flags = fact->flags & (ST_APPEND_INLINE | ST_APPEND_TIME);
     bool same_time = (flags & ST_APPEND_TIME) == 0 || row->max_timestamp_ms == fact->max_timestamp_ms;
-    if (row->slot != slot || row->flags != flags || !same_time || row->position + row->len != fact->position) {
+    if (row->slot != slot || row->flags != flags || !same_time || row->position + row->len != fact->position ||
+        fact->len > ST_RUN_MAX - row->len) {
         return false;
     }
     row->end = fact->base + fact->count;
-    row->len += fact->len; /* position + len of a fact fits 32 bits, so this does */
+    row->len += fact->len;
     if (fact->max_timestamp_ms > row->max_timestamp_ms) {
         row->max_timestamp_ms = fact->max_timestamp_ms;
     }

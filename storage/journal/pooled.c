@@ -41,7 +41,7 @@ bool st_pooled_next(struct st_unpack *in, struct st_pooled_append *append) {
     append->count = (int32_t)st_unpack_upto(in, INT32_MAX);
     append->flags = (uint32_t)st_unpack_upto(in, ST_POOLED_PRODUCER | ST_POOLED_HELD);
     append->position = (uint32_t)st_unpack_upto(in, UINT32_MAX);
-    append->len = (uint32_t)st_unpack_upto(in, UINT32_MAX);
+    append->len = (uint32_t)st_unpack_upto(in, ST_RUN_MAX);
     append->max_timestamp_ms = st_unpack_i(in);
     append->producer_id = -1;
     append->epoch = -1;

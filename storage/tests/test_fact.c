@@ -155,6 +155,8 @@ static void appends_that_cannot_be_do_not_decode(void **state) {
     assert_false(read_fact("06 17 " ID_1 " 00 00 01 08 00 64 00", &fact));         /* a flag of the future */
     assert_false(read_fact("06 17 " ID_1 " 00 00 01 00 00 3c 00", &fact));         /* shorter than a batch */
     assert_false(read_fact("06 1b " ID_1 " 00 00 01 00 ffffffff0f 64 00", &fact)); /* position + length */
+    assert_true(read_fact("06 1b " ID_1 " 00 00 01 00 00 8080808001 00", &fact));  /* 256 MiB, and a byte more */
+    assert_false(read_fact("06 1b " ID_1 " 00 00 01 00 00 8180808001 00", &fact));
 }
 
 static void unknown_types_and_longer_bodies_do_not_decode(void **state) {

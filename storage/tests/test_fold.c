@@ -82,6 +82,23 @@ static void configs_that_the_engine_obeys_are_read_from_the_fact(void **state) {
     st_fold_free(fold);
 }
 
+static void no_batch_is_larger_than_what_a_reader_takes_on_its_word(void **state) {
+    (void)state;
+    struct st_fold *fold = st_fold_new();
+    struct st_fact set = topic_created(1, "a", 1);
+    set.u.topic.config_count = 1;
+    set.u.topic.configs = KP_SLICE_LIT("\021max.message.bytes\012"
+                                       "2000000000");
+    assert_int_equal(APPLY(fold, 0, set), ST_APPLY_OK);
+    assert_int_equal(st_fold_topic_by_name(fold, KP_SLICE_LIT("a"))->message_bytes_max, ST_RUN_MAX);
+    struct st_row row = {.slot = 1, .len = ST_RUN_MAX - 100, .end = 1};
+    struct st_fact_append next = {.base = 1, .count = 1, .position = ST_RUN_MAX - 100, .len = 101};
+    assert_false(st_row_extend(&row, &next, 1));
+    next.len = 100;
+    assert_true(st_row_extend(&row, &next, 1));
+    st_fold_free(fold);
+}
+
 static void a_store_has_room_for_so_many_partitions_and_no_more(void **state) {
     (void)state;
     struct st_fold *fold = st_fold_new();
@@ -586,6 +603,7 @@ int main(void) {
         cmocka_unit_test(topics_are_found_by_id_and_by_name_in_order),
         cmocka_unit_test(a_deleted_topic_takes_its_partitions_along_and_its_name_is_free),
         cmocka_unit_test(configs_that_the_engine_obeys_are_read_from_the_fact),
+        cmocka_unit_test(no_batch_is_larger_than_what_a_reader_takes_on_its_word),
         cmocka_unit_test(a_store_has_room_for_so_many_partitions_and_no_more),
         cmocka_unit_test(an_append_moves_the_end_and_leaves_a_row),
         cmocka_unit_test(adjacent_appends_of_one_entry_share_a_row),
