@@ -11,11 +11,8 @@ static uint64_t bucket_of(const struct st_store_profile *profile) {
 static uint64_t level_at(const struct st_pace *pace, const struct st_store_profile *profile, int64_t now_ns) {
     uint64_t bucket = bucket_of(profile);
     uint64_t passed_ms = (uint64_t)((now_ns - pace->level_ns) / ST_MS);
-    if (passed_ms > 2 * BUCKET_MS) {
-        return 0; /* the bucket holds twice its size at most */
-    }
     uint64_t drained = profile->inline_bytes_per_s * passed_ms / MS_A_SECOND;
-    uint64_t level = pace->level > 2 * bucket ? 2 * bucket : pace->level;
+    uint64_t level = pace->level > 2 * bucket ? 2 * bucket : pace->level; /* so that it is empty soon after a burst */
     return level > drained ? level - drained : 0;
 }
 

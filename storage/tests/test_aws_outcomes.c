@@ -221,6 +221,21 @@ static void a_page_is_cut_where_slots_are_missing(void **state) {
     release(&op);
 }
 
+static void a_page_with_a_continuation_is_not_the_end(void **state) {
+    (void)state;
+    struct st_journal_read op;
+    answer(200, "{\"Items\":[" ENTRY("5", HELLO) "],\"LastEvaluatedKey\":{\"sk\":{\"N\":\"5\"}}}", 0);
+    assert_int_equal(read_from(5, &op), ST_OK);
+    assert_int_equal(op.count, 1);
+    assert_false(op.at_end);
+    release(&op);
+    forget();
+    answer(200, PAGE(ENTRY("5", HELLO)), 0);
+    assert_int_equal(read_from(5, &op), ST_OK);
+    assert_true(op.at_end);
+    release(&op);
+}
+
 static void a_page_that_begins_with_a_gap_is_read_once_more(void **state) {
     (void)state;
     struct st_journal_read op;
@@ -436,6 +451,13 @@ static void deletes_of_one_turn_go_together_and_each_has_its_own_outcome(void **
     assert_int_equal(done, 3);
     assert_true(ops[0].error != ST_OK && ops[1].error != ST_OK && ops[2].error != ST_OK);
     forget();
+    answer(200, "<html></html>", 0); /* of somebody in between */
+    for (size_t i = 0; i < 3; i++) {
+        store->ops->object_delete(store, &ops[i]);
+    }
+    fixture_run(http, 100000);
+    assert_true(done == 3 && ops[0].error != ST_OK);
+    forget();
     answer(404, S3_ERROR("NoSuchKey"), 0);
     store->ops->object_delete(store, &ops[0]);
     fixture_run(http, 100000);
@@ -536,6 +558,27 @@ static void a_founder_that_may_not_list_the_bucket_founds_all_the_same(void **st
                         "{\"format\":1,\"cluster\":\"AQAAAAAAAAAAAAAAAAAAAA\",\"table\":\"tab\"}\n");
 }
 
+static void a_founder_that_is_seen_between_its_two_puts_is_waited_for(void **state) {
+    (void)state;
+    struct st_identify op = {.format_version = 1, .cluster_id = {.bytes = {7}}};
+    fixture_rule(http, (struct rule){.url = "s3", .status = 200, .body =
+        "{\"format\":1,\"cluster\":\"AQAAAAAAAAAAAAAAAAAAAA\",\"table\":\"tab\"}"});
+    answer(200, "{}", 1); /* its record is not there yet, its object a moment later is */
+    answer(200, "{\"Item\":{\"format\":{\"N\":\"1\"},\"cluster\":{\"S\":\"AQAAAAAAAAAAAAAAAAAAAA\"},"
+                "\"place\":{\"S\":\"bucket/pre\"}}}", 0);
+    assert_int_equal(run_identify(&op), ST_OK);
+    assert_false(op.founded);
+    assert_int_equal(op.cluster_id.bytes[0], 1);
+    forget();
+    answer(200, "{\"format\":1,\"cluster\":\"AQAAAAAAAAAAAAAAAAAAAA\",\"table\":\"tab\"}", 0); /* it never comes */
+    assert_int_equal(run_identify(&op), ST_MISFIT);
+    assert_non_null(strstr(op.message, "record is missing"));
+    for (size_t i = 0; i < http->asked_count; i++) {
+        assert_string_not_equal(http->asked[i].method, "PUT");
+        assert_null(strstr(http->asked[i].headers, "PutItem"));
+    }
+}
+
 static void without_a_region_the_instance_is_asked_for_its_own(void **state) {
     (void)state;
     close_store();
@@ -564,6 +607,7 @@ int main(void) {
         TEST(a_put_is_refused_only_when_it_surely_had_no_effect),
         TEST(what_dynamodb_charges_for_is_counted),
         TEST(a_page_is_cut_where_slots_are_missing),
+        TEST(a_page_with_a_continuation_is_not_the_end),
         TEST(a_page_that_begins_with_a_gap_is_read_once_more),
         TEST(pages_that_make_no_sense_are_told),
         TEST(a_trim_goes_on_with_what_was_left_and_gives_up_when_nothing_moves),
@@ -576,6 +620,7 @@ int main(void) {
         TEST(lists_pass_over_what_is_not_ours),
         TEST(every_answer_at_start_is_told_in_one_sentence),
         TEST(a_founder_that_may_not_list_the_bucket_founds_all_the_same),
+        TEST(a_founder_that_is_seen_between_its_two_puts_is_waited_for),
         TEST(without_a_region_the_instance_is_asked_for_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -280,6 +280,47 @@ static void a_full_flush_does_not_wait_for_the_pace(void **state) {
     assert_int_equal(calls[5].done, 1);
 }
 
+static struct st_object_put *slow_puts[8];
+static size_t slow_count;
+
+static void keep_put(struct st_store *store, struct st_object_put *op) {
+    (void)store;
+    assert_true(slow_count < 8);
+    slow_puts[slow_count++] = op;
+}
+
+static void paced_uploads_overlap_up_to_their_number(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    static struct appending calls[6];
+    pace();
+    slow_count = 0;
+    fixture.gate.gated.object_put = keep_put;
+    for (size_t i = 0; i < 6; i++) {
+        assert_false(appended_within(&calls[i], &id, 30000, PACE_MS));
+        assert_int_equal(slow_count, i < 4 ? i + 1 : 4);
+    }
+    for (size_t i = 4; i > 0; i--) { /* answered backwards: committed in order all the same */
+        fixture.gate.inner->ops->object_put(fixture.gate.inner, slow_puts[i - 1]);
+    }
+    fixture.gate.gated.object_put = gate_object_put;
+    run_ms(&fixture, 2 * PACE_MS);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(calls[i].done, 1);
+        assert_int_equal(calls[i].part.base_offset, i);
+    }
+}
+
+static void a_request_that_fills_a_flush_alone_does_not_wait_for_the_pace(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    static struct appending calls[2];
+    pace();
+    fixture.gate.store.profile.flush_limit = 100000;
+    assert_true(appended_within(&calls[0], &id, 30000, 1));
+    assert_true(appended_within(&calls[1], &id, 120000, 1));
+}
+
 static void an_engine_closes_with_a_flush_that_waits_for_its_pace(void **state) {
     (void)state;
     struct kp_uuid id = create_now(&fixture, "t", 1);
@@ -401,6 +442,8 @@ int main(void) {
         FLUSH_TEST(a_flush_without_an_object_does_not_wait_while_the_budget_lasts),
         FLUSH_TEST(above_the_budget_small_requests_gather_into_objects_at_the_pace),
         FLUSH_TEST(a_full_flush_does_not_wait_for_the_pace),
+        FLUSH_TEST(paced_uploads_overlap_up_to_their_number),
+        FLUSH_TEST(a_request_that_fills_a_flush_alone_does_not_wait_for_the_pace),
         FLUSH_TEST(an_engine_closes_with_a_flush_that_waits_for_its_pace),
         SMALL_TEST(more_readers_than_loads_all_get_their_records),
         SMALL_TEST(the_greatest_time_is_found_although_a_greater_comes_meanwhile),

@@ -99,9 +99,7 @@ enum st_error st_aws_call_failed(const struct st_aws_call *call) {
            request->method != NULL ? request->method : "none", request->status, request->tries,
            request->end == ST_AWS_UNKNOWN ? "unknown" : "none",
            st_log_quote(request->reason, strlen(request->reason)));
-    /* An answer with status 500 and more that is not worth a retry says nothing about the effect either. */
-    bool unknown = request->end == ST_AWS_UNKNOWN || (request->end == ST_AWS_ANSWERED && request->status >= 500);
-    return unknown && !request->read_only ? ST_UNKNOWN : ST_REFUSED;
+    return request->end == ST_AWS_UNKNOWN ? ST_UNKNOWN : ST_REFUSED;
 }
 
 /* ---- life ---- */
