@@ -19,8 +19,9 @@
  * is signed.
  *
  * CURLOPT_REQUEST_TARGET has path and query sent as they stand. CURLOPT_QUICK_EXIT: a request that gives up while its
- * name is being looked up does not wait for the resolver's thread, which ends by itself. A build of libcurl without
- * AsynchDNS looks names up on the loop (a static one in particular needs the threaded resolver configured).
+ * name is being looked up does not wait for the resolver's thread, which ends by itself. Names are looked up beside the
+ * loop only if libcurl was built for it (AsynchDNS): with the threaded resolver, as Debian does, or with c-ares, as the
+ * static one of the Lambda, where getaddrinfo would load NSS.
  */
 #include "storage/backends/aws/http_state.h"
 
