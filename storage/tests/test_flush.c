@@ -235,6 +235,19 @@ static void a_flush_without_an_object_does_not_wait_while_the_budget_lasts(void 
     }
 }
 
+static void a_budget_that_was_nearly_spent_comes_back_with_time(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    static struct appending call;
+    pace();
+    for (int burst = 0; burst < 2; burst++) { /* 98 kB, and after a tenth of a second 70 more */
+        for (int i = 0; i < 7 - 2 * burst; i++) {
+            assert_true(appended_within(&call, &id, 14000, 0));
+        }
+        run_ms(&fixture, 100);
+    }
+}
+
 static void above_the_budget_small_requests_gather_into_objects_at_the_pace(void **state) {
     (void)state;
     enum { EACH = 1000, WARM_UP = 500, COUNT = 2500 };
@@ -440,6 +453,7 @@ int main(void) {
         FLUSH_TEST(a_held_batch_keeps_its_own_bytes_and_not_the_flush_that_it_came_in),
         FLUSH_TEST(a_flush_with_an_object_waits_for_the_rest_of_its_interval_and_after_a_pause_not_at_all),
         FLUSH_TEST(a_flush_without_an_object_does_not_wait_while_the_budget_lasts),
+        FLUSH_TEST(a_budget_that_was_nearly_spent_comes_back_with_time),
         FLUSH_TEST(above_the_budget_small_requests_gather_into_objects_at_the_pace),
         FLUSH_TEST(a_full_flush_does_not_wait_for_the_pace),
         FLUSH_TEST(paced_uploads_overlap_up_to_their_number),
