@@ -434,10 +434,12 @@ static void a_refusal_does_not_undo_an_unknown_outcome(void **state) {
     const struct rule there = {.status = 412, .body = XML("PreconditionFailed")};
     const struct rule nowhere = {.status = 404, .body = XML("NoSuchBucket")};
     const struct rule bare = {.status = 412}, ok = {.status = 200, .body = ""};
+    const struct rule made = {.status = 400, .body = JSON("ResourceInUseException")};
 
     check_sum(bench, lost, ok, ST_AWS_ANSWERED, 200, "");
     check_sum(bench, lost, there, ST_AWS_ANSWERED, 412, "PreconditionFailed");
     check_sum(bench, lost, bare, ST_AWS_ANSWERED, 412, "");
+    check_sum(bench, lost, made, ST_AWS_ANSWERED, 400, "ResourceInUseException"); /* its own CreateTable, perhaps */
     check_sum(bench, lost, denied, ST_AWS_UNKNOWN, 403, "AccessDenied");
     check_sum(bench, internal, denied, ST_AWS_UNKNOWN, 403, "AccessDenied");
     check_sum(bench, lost, nowhere, ST_AWS_UNKNOWN, 404, "NoSuchBucket");
