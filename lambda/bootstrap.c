@@ -48,8 +48,6 @@ static void patience_over(struct st_timer *timer) {
 static void ended(void *arg, int status) {
     struct process *process = arg;
     process->status = status;
-    rest_runtime_free(process->runtime);
-    process->runtime = NULL;
     if (process->opener == NULL) {
         st_loop_poll_stop(process->loop);
         return;
@@ -62,7 +60,7 @@ static void signalled(struct st_watch *watch, unsigned events) {
     struct process *process = ST_OWNER(watch, struct process, signals);
     struct signalfd_siginfo signal;
     (void)events;
-    if (read(watch->fd, &signal, sizeof signal) == (ssize_t)sizeof signal && process->runtime != NULL) {
+    if (read(watch->fd, &signal, sizeof signal) == (ssize_t)sizeof signal) {
         rest_runtime_stop(process->runtime);
     }
 }
@@ -153,6 +151,7 @@ int main(void) {
         st_watch_stop(process.loop, &process.signals);
         close(process.signals.fd);
     }
+    rest_runtime_free(process.runtime); /* a sync of its own may have been under way until the engine was closed */
     rest_link_free(process.link);
     st_loop_poll_free(process.loop);
     return status;

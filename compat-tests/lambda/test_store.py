@@ -15,6 +15,7 @@ from runtime_double import Dead  # noqa: E402
 from world import World  # noqa: E402
 
 INSTANCES = int(os.environ.get("INSTANCES", "30"))
+ENTRIES = 1024  # after so many a checkpoint is due
 FREEZE_S = float(os.environ.get("FREEZE_S", "10"))
 
 
@@ -90,6 +91,17 @@ class Store(unittest.TestCase):
         self.assertEqual(stored(sandbox), stored(self.world.function().sandbox))
         self.assertEqual(stored(sandbox)[:3], ["first", "stall_after", "next"])
 
+    def test_an_instance_that_is_let_go_while_the_store_hangs_ends_soon(self):
+        for warm, kind in ((True, "dynamodb.put_item"), (True, "dynamodb.*"), (False, "dynamodb.*"), (False, "s3.*")):
+            sandbox = self.world.function().sandbox
+            if warm:
+                self.assertEqual(sandbox.http(produce("first"), 30)[0], 200)
+            self.world.proxy.fault(kind, "stall_before", 1, 4000)
+            self.assertIn(sandbox.http(produce("second"), 2)[0], (503, 504))
+            sandbox.wait_asking()
+            self.assertEqual(sandbox.terminate(3), 0)
+            self.world.proxy.calm()
+
     def test_an_answer_lost_after_its_commit_stores_nothing_twice(self):
         sandbox = self.world.function().sandbox
         for n in range(1, 4):
@@ -119,6 +131,22 @@ class Store(unittest.TestCase):
         for payload in perhaps:
             self.assertLessEqual(payloads.count(payload), 1)
         self.assertEqual(len(payloads), len(acknowledged) + sum(payloads.count(payload) for payload in perhaps))
+
+    def test_a_checkpoint_is_finished_before_the_next_event_is_asked_for(self):
+        sandbox, proxy = self.world.function().sandbox, self.world.proxy
+        proxy.latency("s3.put", 100, 200)
+        sandbox.wait_asking()
+        for n in range(ENTRIES + 16):
+            self.assertEqual(sandbox.http(produce(n), 30)[0], 200)
+            sandbox.wait_asking()
+            if n >= ENTRIES - 16:
+                sandbox.freeze()
+                counts = proxy.counts()
+                sandbox.thaw()
+                if counts.requests("s3.put", "checkpoints.*") > 0:
+                    self.assertGreater(counts.requests("dynamodb.put_item", "checkpoint.*"), 0, "left half way")
+                    return
+        self.fail("no checkpoint was begun")
 
     def test_many_instances_write_one_topic_and_every_record_has_an_offset_of_its_own(self):
         functions = [self.world.function().sandbox for _ in range(INSTANCES)]

@@ -56,9 +56,15 @@ static struct rest_options rest_options_of(const struct rest_opener *opener) {
     return options;
 }
 
+static void close_engine(struct rest_opener *opener);
+
 static void opened(void *arg, enum st_error error) {
     struct rest_opener *opener = arg;
     opener->opening = false;
+    if (error == ST_OK && opener->closed != NULL) {
+        close_engine(opener);
+        return;
+    }
     if (error == ST_OK) {
         struct rest_options options = rest_options_of(opener);
         opener->rest = rest_new(opener->loop, opener->engine, &options);
@@ -72,6 +78,10 @@ static void opened(void *arg, enum st_error error) {
     fail(opener, said[0] != 0 ? said : st_error_text(error));
     st_engine_free(opener->engine);
     opener->engine = NULL;
+    if (opener->closed != NULL) {
+        st_defer_cancel(opener->loop, &opener->answer);
+        close_engine(opener);
+    }
 }
 
 static void open_engine(struct rest_opener *opener) {
@@ -148,13 +158,27 @@ static void store_closed(void *arg) {
     closed(closed_arg);
 }
 
+static void engine_closed(void *arg) {
+    struct rest_opener *opener = arg;
+    st_engine_free(opener->engine);
+    rest_free(opener->rest);
+    opener->store->ops->close(opener->store, store_closed, opener);
+}
+
+/* Operations under way point into the engine's memory, so it is closed before it is freed. */
+static void close_engine(struct rest_opener *opener) {
+    if (opener->engine != NULL) {
+        st_engine_close(opener->engine, engine_closed, opener);
+    } else {
+        opener->store->ops->close(opener->store, store_closed, opener);
+    }
+}
+
 void rest_opener_close(struct rest_opener *opener, void (*closed)(void *arg), void *arg) {
     opener->closed = closed;
     opener->closed_arg = arg;
     st_defer_cancel(opener->loop, &opener->answer);
-    if (opener->engine != NULL) {
-        st_engine_free(opener->engine);
+    if (!opener->opening) {
+        close_engine(opener);
     }
-    rest_free(opener->rest);
-    opener->store->ops->close(opener->store, store_closed, opener);
 }

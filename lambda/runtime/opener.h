@@ -25,7 +25,8 @@ void rest_opener_forget(struct rest_opener *opener);
 /* NULL while it is not open. */
 struct st_engine *rest_opener_engine(struct rest_opener *opener);
 
-/* Lets go of everything, as if the process had been killed; `closed` runs from the loop. The opener is then freed. */
+/* Ends what is under way, however long the store takes for it, and frees everything, the opener too; `closed` runs from
+ * the loop. */
 void rest_opener_close(struct rest_opener *opener, void (*closed)(void *arg), void *arg);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- *   asking ----event----> (opening the store) ----> handling ----answer----> answering ----> asking
+ *   asking ----event----> (opening the store) ----> handling ----answer----> answering ----> (lingering) ----> asking
  *      |                        |                                              ^
  *      | no event of ours       | time is over, cannot be opened               |
  *      +------------------------+----------------------------------------------+
@@ -26,10 +26,11 @@
 
 enum { MALFORMED_MAX = 5, MARGIN_MS = 500, ANSWER_TIMEOUT_MS = 10000 };
 #define PAUSE_NS (50 * ST_MS)
+#define LINGER_LOOK_NS (5 * ST_MS)
 #define ARENA_BYTES (4 * REST_EVENT_BYTES_MAX)
 #define API "/2018-06-01/runtime/"
 
-enum state { IDLE, ASKING, OPENING, HANDLING, ANSWERING, ENDED };
+enum state { IDLE, ASKING, OPENING, HANDLING, ANSWERING, LINGERING, ENDED };
 
 struct rest_runtime {
     struct st_loop *loop;
@@ -42,7 +43,7 @@ struct rest_runtime {
     bool stopping;
     int status; /* of the process, once it ends after an answer */
     unsigned malformed; /* answers to "next" one after the other that made no sense */
-    struct st_timer timer; /* while asking: the pause after a malformed one; while opening: the deadline */
+    struct st_timer timer; /* of the state: a pause, the deadline, or the next look at what lingers */
     struct st_task end;
     struct rest_link_request request;
     char headers[256]; /* of the request */
@@ -80,14 +81,24 @@ static void fail(struct rest_runtime *runtime, const char *sentence) {
 
 /* ---- giving an answer back ---- */
 
-/* The invocation is over, however its answer fared. */
-static void invocation_over(struct rest_runtime *runtime) {
-    kp_arena_release(&runtime->arena);
+/* A checkpoint that is being written is not left behind half way: asking for the next event freezes the process. */
+static void linger(struct rest_runtime *runtime) {
+    const struct st_engine *engine = rest_opener_engine(runtime->opener);
+    bool busy = engine != NULL && st_engine_upkeep_busy(engine);
     if (runtime->stopping) {
         end(runtime, 0);
+    } else if (busy && st_now_ns(runtime->loop) < runtime->deadline_ns) {
+        runtime->state = LINGERING;
+        st_timer_start(runtime->loop, &runtime->timer, LINGER_LOOK_NS);
     } else {
         ask(runtime);
     }
+}
+
+/* The invocation is over, however its answer fared. */
+static void invocation_over(struct rest_runtime *runtime) {
+    kp_arena_release(&runtime->arena);
+    linger(runtime);
 }
 
 static void answer_sent(struct rest_link_request *request) {
@@ -414,11 +425,12 @@ static void ask(struct rest_runtime *runtime) {
     rest_link_start(runtime->link, request);
 }
 
-/* The pause after a malformed event, or the time in which an answer must be there. */
 static void timer_ran(struct st_timer *timer) {
     struct rest_runtime *runtime = ST_OWNER(timer, struct rest_runtime, timer);
     if (runtime->state == ASKING) {
         ask(runtime);
+    } else if (runtime->state == LINGERING) {
+        linger(runtime);
     } else if (runtime->state == OPENING || runtime->state == HANDLING) {
         rest_opener_forget(runtime->opener);
         give_up(runtime, "The store did not answer in time.");
@@ -452,7 +464,7 @@ void rest_runtime_start(struct rest_runtime *runtime) {
 
 void rest_runtime_stop(struct rest_runtime *runtime) {
     runtime->stopping = true;
-    if (runtime->state == ASKING || runtime->state == IDLE) {
+    if (runtime->state == ASKING || runtime->state == IDLE || runtime->state == LINGERING) {
         st_timer_stop(runtime->loop, &runtime->timer);
         end(runtime, 0);
     } else if (runtime->called) {

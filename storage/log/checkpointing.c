@@ -547,6 +547,10 @@ void st_checkpoints_consider(struct st_engine *engine) {
     engine->store->ops->checkpoint_get(engine->store, &self->ref);
 }
 
+bool st_engine_upkeep_busy(const struct st_engine *engine) {
+    return engine->checkpointer->step != STEP_IDLE || engine->checkpointer->trimming;
+}
+
 static void tick(struct st_timer *timer) {
     struct st_checkpointer *self = ST_OWNER(timer, struct st_checkpointer, tick);
     store_date(self, self->engine->journal.proven_ms);
