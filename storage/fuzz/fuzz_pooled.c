@@ -19,7 +19,9 @@ static bool same(const struct st_pooled_append *a, const struct st_pooled_append
     return kp_uuid_equal(&a->topic_id, &b->topic_id) && a->partition == b->partition && a->count == b->count &&
            a->flags == b->flags && a->position == b->position && a->len == b->len &&
            a->max_timestamp_ms == b->max_timestamp_ms && a->producer_id == b->producer_id && a->epoch == b->epoch &&
-           a->first_sequence == b->first_sequence;
+           a->first_sequence == b->first_sequence && kp_slice_equal(a->key, b->key) &&
+           a->key_hash[0] == b->key_hash[0] && a->key_hash[1] == b->key_hash[1] &&
+           a->key_begun_ms == b->key_begun_ms && a->key_parts == b->key_parts;
 }
 
 /* Reads the appends, and what they were written back to beside them. */

@@ -22,7 +22,8 @@
  * first in rank begins at once; the one at place k takes over when the slot is still open k * TAKEOVER later.
  *
  * What DESIGN.md leaves open is decided so:
- *  - Only flushes of appends go into the pool. Changes of the catalog are rare and go on racing for slots.
+ *  - Only flushes of appends, with idempotency keys or without, go into the pool. Changes of the catalog are rare and
+ *    go on racing for slots.
  *  - The bytes of an entry lie in one object or in the entry, never in both, because (slot, position) names them for
  *    ever: a combiner whose request has an object commits it alone, any other commits all that are inline.
  *  - A batch that must be held for its predecessor is held by its own process and never gets here; if one turns out to
@@ -53,7 +54,7 @@
 #define READ_MOST (1024 * 1024)
 #define COMBINE_MOST 512        /* requests of one entry */
 #define COMMIT_OVERHEAD 320     /* id, length, pooled, level and object facts */
-#define APPEND_OVERHEAD 24      /* what an append fact may be longer than the pooled append */
+#define APPEND_OVERHEAD 96      /* what facts of an append and its key may be longer than the pooled append */
 
 static uint64_t window_end(const struct st_journal *journal, uint64_t begun) {
     uint64_t window = journal->fold->pool_window;

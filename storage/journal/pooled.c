@@ -27,6 +27,13 @@ void st_pooled_write(struct st_pack *out, const struct st_pooled_append *append)
         st_pack_u(out, (uint64_t)append->epoch);
         st_pack_u(out, (uint64_t)append->first_sequence);
     }
+    if ((append->flags & ST_POOLED_KEYED) != 0) {
+        st_pack_slice(out, append->key);
+        st_pack_fixed(out, append->key_hash[0], 8);
+        st_pack_fixed(out, append->key_hash[1], 8);
+        st_pack_i(out, append->key_begun_ms);
+        st_pack_u(out, append->key_parts);
+    }
 }
 
 void st_pooled_end(struct st_pack *out) {
@@ -35,11 +42,21 @@ void st_pooled_end(struct st_pack *out) {
     }
 }
 
+static void read_key(struct st_unpack *in, struct st_pooled_append *append) {
+    append->key = st_unpack_slice(in);
+    append->key_hash[0] = st_unpack_fixed(in, 8);
+    append->key_hash[1] = st_unpack_fixed(in, 8);
+    append->key_begun_ms = st_unpack_i(in);
+    append->key_parts = (uint32_t)st_unpack_upto(in, UINT32_MAX);
+    in->failed |= append->key.len < 1 || append->key.len > ST_KEY_MAX || append->key_parts < 1;
+}
+
 bool st_pooled_next(struct st_unpack *in, struct st_pooled_append *append) {
+    *append = (struct st_pooled_append){0};
     append->topic_id = st_unpack_uuid(in);
     append->partition = (int32_t)st_unpack_upto(in, ST_PARTITIONS_MAX - 1);
     append->count = (int32_t)st_unpack_upto(in, INT32_MAX);
-    append->flags = (uint32_t)st_unpack_upto(in, ST_POOLED_PRODUCER | ST_POOLED_HELD);
+    append->flags = (uint32_t)st_unpack_upto(in, ST_POOLED_PRODUCER | ST_POOLED_HELD | ST_POOLED_KEYED);
     append->position = (uint32_t)st_unpack_upto(in, UINT32_MAX);
     append->len = (uint32_t)st_unpack_upto(in, ST_RUN_MAX);
     append->max_timestamp_ms = st_unpack_i(in);
@@ -50,6 +67,9 @@ bool st_pooled_next(struct st_unpack *in, struct st_pooled_append *append) {
         append->producer_id = (int64_t)st_unpack_upto(in, INT64_MAX);
         append->epoch = (int16_t)st_unpack_upto(in, INT16_MAX);
         append->first_sequence = (int32_t)st_unpack_upto(in, INT32_MAX);
+    }
+    if ((append->flags & ST_POOLED_KEYED) != 0) {
+        read_key(in, append);
     }
     in->failed |= append->count < 1 || append->len < KP_BATCH_HEADER_SIZE;
     return !in->failed;
@@ -82,9 +102,14 @@ bool st_pooled_read(struct kp_slice body, struct st_pooled *request) {
     const uint8_t *appends = in.at;
     uint64_t reach = 0;
     struct st_pooled_append append;
+    size_t keyed = 0; /* up to here the parts of the last key go */
     for (size_t i = 0; i < request->count && st_pooled_next(&in, &append); i++) {
         uint64_t end = (uint64_t)append.position + append.len;
         reach = end > reach ? end : reach;
+        bool first = (append.flags & ST_POOLED_KEYED) != 0;
+        in.failed |= first && (i < keyed || append.key_parts > request->count - i);
+        keyed = first ? i + append.key_parts : keyed;
+        in.failed |= i < keyed && append.producer_id >= 0; /* a key is enough */
     }
     if (in.failed) {
         return false;

@@ -9,6 +9,8 @@
  *       25    . s object name ("": its bytes lie in the inline area), u object length
  *        .    . u appends, each: id topic, u partition, u records, u flags, u position, u length, i max timestamp,
  *               with ST_POOLED_PRODUCER: u producer id, u epoch, u first sequence
+ *               with ST_POOLED_KEYED: s idempotency key, 8 and 8 hash of what was asked, i store time at which it
+ *               was, u parts: this append and those behind it that the key is for
  *        .    . inline area: record batches as sent; positions count from its start, or in the object
  *    end-4    4 CRC-32C of all bytes before it
  *
@@ -24,6 +26,7 @@
 
 enum st_pooled_flag {
     ST_POOLED_PRODUCER = 1, /* an idempotent producer's batch */
+    ST_POOLED_KEYED = 4, /* the first part of what has an idempotency key */
     ST_POOLED_HELD = 2,     /* it was held for a predecessor that did not come: an unknown producer's is accepted */
 };
 
@@ -34,6 +37,10 @@ struct st_pooled_append {
     int64_t max_timestamp_ms, producer_id;
     int16_t epoch;
     int32_t first_sequence;
+    struct kp_slice key; /* with ST_POOLED_KEYED: this and the rest */
+    uint64_t key_hash[2];
+    int64_t key_begun_ms;
+    uint32_t key_parts;
 };
 
 struct st_pooled {

@@ -413,6 +413,11 @@ void st_build_begin(struct st_build *build, struct st_engine *engine, struct st_
     st_pack_init(&build->facts, ST_FACTS_LIMIT);
 }
 
+void st_build_forget(struct st_build *build, const struct st_engine *engine) {
+    int64_t forget_ms = build->store_ms - engine->options.key_life_ms;
+    build->forget_ms = build->fold->keys.oldest_ms <= forget_ms ? forget_ms : INT64_MIN;
+}
+
 void st_build_end(struct st_build *build) {
     st_pack_release(&build->facts);
     kp_arena_release(&build->arena);
@@ -423,8 +428,7 @@ struct kp_blob *st_flush_build(struct st_flush *flush, struct st_fold *fold) {
     st_build_begin(&build, flush->engine, fold);
     build.flush = flush;
     build.in_object = flush->object.blob != NULL;
-    int64_t forget_ms = build.store_ms - flush->engine->options.key_life_ms;
-    build.forget_ms = fold->keys.oldest_ms <= forget_ms ? forget_ms : INT64_MIN;
+    st_build_forget(&build, flush->engine);
     st_build_decide(&build);
     struct kp_blob *entry = NULL;
     if (build.facts.len > 0 || build.facts.failed) {

@@ -34,6 +34,8 @@ struct st_build {
 
 void st_build_begin(struct st_build *build, struct st_engine *engine, struct st_fold *fold);
 void st_build_end(struct st_build *build);
+/* The entry is to forget the keys whose time is over. */
+void st_build_forget(struct st_build *build, const struct st_engine *engine);
 /* Decides all requests of build->flush. Those that are to be held leave it. */
 void st_build_decide(struct st_build *build);
 /* Why an append without a producer cannot be accepted now; ST_OK: it can. */

@@ -17,8 +17,7 @@
 /* Only appends without a key can wait in the pool. */
 static bool only_appends(const struct st_flush *flush) {
     for (const struct st_request *r = flush->first; r != NULL; r = r->next) {
-        bool keyed = r->kind == ST_REQUEST_APPEND && ST_OWNER(r, struct st_append_request, request)->keyed != NULL;
-        if ((r->kind != ST_REQUEST_APPEND || keyed) && !r->abandoned) {
+        if (r->kind != ST_REQUEST_APPEND && !r->abandoned) {
             return false;
         }
     }
@@ -55,6 +54,15 @@ static size_t write_appends(struct st_flush *flush, struct st_pack *out) {
         }
         append->stored = false; /* until it is decided */
         struct st_pooled_append pooled = pooled_of(append);
+        const struct st_append_keyed *keyed = append->keyed;
+        if (keyed != NULL && append == &keyed->parts[0]) {
+            pooled.flags |= ST_POOLED_KEYED;
+            pooled.key = keyed->name;
+            pooled.key_hash[0] = keyed->hash[0];
+            pooled.key_hash[1] = keyed->hash[1];
+            pooled.key_begun_ms = keyed->begun_ms;
+            pooled.key_parts = (uint32_t)keyed->count;
+        }
         st_pooled_write(out, &pooled);
         count++;
     }
@@ -117,7 +125,7 @@ struct combining {
     struct st_build build;
     const struct kp_uuid *own;
     struct st_pack commits;
-    bool level_written;
+    bool level_written, forgotten_written;
 };
 
 static struct st_append_request append_of(const struct st_pooled *request, const struct st_pooled_append *pooled) {
@@ -153,6 +161,38 @@ static void write_outcome(struct st_pack *facts, const struct st_append_request 
     st_fact_write(facts, &fact);
 }
 
+/* The appends that a key is for, the first of which was read: they are decided together. What they share lives as long
+ * as the build, since another request of the entry may have the same key. */
+static void decide_keyed(struct st_build *build, const struct st_pooled *request, const struct st_pooled_append *first,
+                         struct st_unpack *in) {
+    struct st_append_keyed *keyed = kp_arena_alloc(&build->arena, sizeof *keyed);
+    struct st_append_request *parts = kp_arena_alloc(&build->arena, first->key_parts * sizeof *parts);
+    struct st_pooled_append pooled = *first;
+    if (keyed == NULL || parts == NULL) {
+        build->facts.failed = true;
+        return;
+    }
+    *keyed = (struct st_append_keyed){.parts = parts,
+                                      .count = first->key_parts,
+                                      .name = first->key,
+                                      .hash = {first->key_hash[0], first->key_hash[1]},
+                                      .begun_ms = first->key_begun_ms};
+    for (size_t i = 0; i < keyed->count; i++) {
+        parts[i] = append_of(request, &pooled);
+        parts[i].keyed = keyed;
+        if (i + 1 < keyed->count && !st_pooled_next(in, &pooled)) {
+            build->facts.failed = true;
+            return;
+        }
+    }
+    for (size_t i = 0; i < keyed->count; i++) {
+        st_build_append(build, &parts[i]);
+    }
+    for (size_t i = 0; i < keyed->count; i++) {
+        write_outcome(&build->facts, &parts[i]);
+    }
+}
+
 /* False: a batch of it is early, the request is to be left. */
 static bool decide_request(struct combining *combining, const struct st_pooled *request) {
     struct st_build *build = &combining->build;
@@ -161,7 +201,11 @@ static bool decide_request(struct combining *combining, const struct st_pooled *
     build->facts.len = 0;
     build->in_object = request->object_len > 0;
     build->stores_records = false;
-    while (st_unpack_left(&in) > 0 && st_pooled_next(&in, &pooled)) {
+    while (!build->facts.failed && st_unpack_left(&in) > 0 && st_pooled_next(&in, &pooled)) {
+        if ((pooled.flags & ST_POOLED_KEYED) != 0) {
+            decide_keyed(build, request, &pooled, &in);
+            continue;
+        }
         struct st_append_request append = append_of(request, &pooled);
         if (!st_build_append(build, &append)) {
             if (!kp_uuid_equal(&request->id, combining->own)) {
@@ -185,6 +229,11 @@ static void write_commit(struct combining *combining, const struct st_pooled *re
         struct st_fact level = {.type = ST_FACT_level, .u.level = ST_LEVEL};
         st_fact_write(&head, &level);
         combining->level_written = true;
+    }
+    if (build->forget_ms != INT64_MIN && !combining->forgotten_written) { /* before any key that the entry brings */
+        struct st_fact forgotten = {.type = ST_FACT_forgotten, .u.forgotten = build->forget_ms};
+        st_fact_write(&head, &forgotten);
+        combining->forgotten_written = true;
     }
     if (build->stores_records && build->in_object) {
         struct st_fact object = {
@@ -255,6 +304,7 @@ struct kp_blob *st_flush_combine(struct st_commit_op *op, struct st_fold *fold, 
         struct combining combining = {.own = &op->id};
         st_build_begin(&combining.build, engine, fold);
         combining.build.pooled = true;
+        st_build_forget(&combining.build, engine);
         st_pack_init(&combining.commits, ST_ENTRY_MAX);
         again = decide_requests(&combining, requests, count, left, areas) == LEFT_ONE;
         if (!again) {

@@ -271,6 +271,53 @@ static void a_request_that_outlived_its_window_was_surely_never_stored(void **st
     assert_int_equal(waiting(), 0);
 }
 
+static void begin_keyed(struct fixture *fixture, struct appending *call, const char *key, uint64_t hash) {
+    struct kp_blob *batch = letters(100, 1000);
+    *call = (struct appending){.part = {.topic_id = topic, .blob = batch}};
+    assert_int_equal(kp_batch_peek(kp_slice_of(batch->data, batch->size), &call->part.batch), KP_ERROR_NONE);
+    call->append = (struct st_append){
+        .parts = &call->part,
+        .count = 1,
+        .timeout_ms = 30000,
+        .key = kp_slice_cstr(key),
+        .key_hash = {hash, 7},
+        .key_begun_ms = clock_wall(&virtual_clock),
+        .done = appending_done,
+    };
+    st_append(fixture->engine, &call->append);
+    kp_blob_unref(batch);
+}
+
+static void requests_with_idempotency_keys_meet_in_an_entry(void **state) {
+    (void)state;
+    struct appending a, b, c;
+    uint64_t slot = slot_of(&mine);
+    contend(&mine);
+    contend(&others);
+    begin_keyed(&mine, &a, "k", 1);
+    begin_keyed(&others, &b, "k", 1); /* the same request, sent twice */
+    run_ms(&mine, 300);
+    assert_int_equal(a.part.error, ST_OK);
+    assert_int_equal(b.part.error, ST_OK);
+    assert_int_equal(a.part.base_offset, 0);
+    assert_int_equal(b.part.base_offset, 0);
+    assert_int_equal(end_now(&topic), 1);
+    assert_int_equal(slot_of(&mine), slot + 1);
+    contend(&mine);
+    contend(&others);
+    begin_keyed(&mine, &a, "k", 2);     /* another request under a key that stands */
+    begin_keyed(&others, &b, "k", 1);   /* the same again */
+    run_ms(&mine, 300);
+    assert_int_equal(a.part.error, ST_KEY_REUSED);
+    assert_int_equal(b.part.error, ST_OK);
+    assert_int_equal(b.part.base_offset, 0);
+    contend(&others);
+    begin_keyed(&others, &c, "other", 1);
+    run_ms(&mine, 300);
+    assert_int_equal(c.part.base_offset, 1);
+    assert_int_equal(end_now(&topic), 2);
+}
+
 /* ---- what is left by writers that are gone ---- */
 
 static void whoever_comes_next_commits_it_too(void **state) {
@@ -354,6 +401,7 @@ int main(void) {
         COMBINE_TEST(at_its_deadline_a_request_in_the_pool_is_unknown),
         COMBINE_TEST(a_request_that_the_pool_refuses_races_on),
         COMBINE_TEST(a_request_whose_put_is_unknown_is_committed_by_its_own_writer),
+        COMBINE_TEST(requests_with_idempotency_keys_meet_in_an_entry),
         COMBINE_TEST(whoever_comes_next_commits_it_too),
         COMBINE_TEST(an_early_batch_is_left_until_its_predecessor_stands),
         COMBINE_TEST(a_batch_that_stands_already_is_answered_with_its_place),

@@ -85,6 +85,33 @@ static void bytes_ride_along_or_lie_in_the_object_and_nowhere_else(void **state)
     st_pack_release(&out);
 }
 
+static void the_parts_of_a_key_follow_it(void **state) {
+    (void)state;
+    for (uint32_t parts = 1; parts <= 3; parts++) {
+        struct st_pooled_append keyed = plain;
+        keyed.flags = ST_POOLED_KEYED;
+        keyed.key = KP_SLICE_LIT("k1");
+        keyed.key_hash[0] = 1;
+        keyed.key_hash[1] = 2;
+        keyed.key_begun_ms = 500;
+        keyed.key_parts = parts;
+        struct st_pooled request = {
+            .id = id_of(2), .begun = 77, .object_name = KP_SLICE_LIT("o"), .object_len = 200, .count = 2};
+        struct st_pack out;
+        st_pack_init(&out, 4096);
+        st_pooled_begin(&out, &request);
+        st_pooled_write(&out, &keyed);
+        st_pooled_write(&out, &plain);
+        st_pooled_end(&out);
+        assert_int_equal(st_pooled_read(packed(&out), &request), parts <= 2);
+        if (parts == 2) {
+            assert_golden(request.appends, ID_1 " 02 05 04 00 64 d00f 02 6b31 0000000000000001 0000000000000002 e807 02"
+                                           " " ID_1 " 02 05 00 00 64 d00f");
+        }
+        st_pack_release(&out);
+    }
+}
+
 static void damage_is_seen(void **state) {
     (void)state;
     struct st_pooled request;
@@ -103,6 +130,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_has_these_bytes_and_reads_back),
         cmocka_unit_test(bytes_ride_along_or_lie_in_the_object_and_nowhere_else),
+        cmocka_unit_test(the_parts_of_a_key_follow_it),
         cmocka_unit_test(damage_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
