@@ -9,7 +9,7 @@ from world import World, Writer
 LOAD_S = float(os.environ.get("LOAD_S", "5"))
 PARTITIONS = 4
 FUNCTIONS = int(os.environ.get("FUNCTIONS", "2"))
-HEAL_S = 10
+HEAL_S = 10 if os.getloadavg()[0] < 2 * os.cpu_count() else 60  # a machine that does other things as well
 
 
 class Loaded(unittest.TestCase):
@@ -29,14 +29,14 @@ class Loaded(unittest.TestCase):
     def start_load(self):
         world = self.world
         for name, gateway in (("k1", self.a), ("k2", self.b)):
-            world.kafka("write", gateway, "t", PARTITIONS, name, 250)
+            world.kafka("write", gateway, "t", PARTITIONS, name, 150)
         for name, gateway in (("tail-a", self.a), ("tail-b", self.b)):
             world.kafka("tail", gateway, "t", PARTITIONS, name)
         world.kafka("watch", self.b, "t", PARTITIONS, "watch")
         for i in range(4):
-            world.writer([self.a.http, self.b.http], "t", f"h{i}", pause_s=0.01)
+            world.writer([self.a.http, self.b.http], "t", f"h{i}", pause_s=0.03)
         for i, function in enumerate(self.functions):
-            world.writer(function, "t", f"l{i}", pause_s=0.01)
+            world.writer(function, "t", f"l{i}", pause_s=0.03)
 
     def await_service(self, since):
         """Until every writer was answered for what it sent since then. The Kafka writers' events come at their end."""
@@ -58,7 +58,7 @@ class Loaded(unittest.TestCase):
 
     def check_history(self, said):
         """Everything is read again at every door, and must be what the writers were told."""
-        findings = self.world.verdict([self.a, self.b], "t", PARTITIONS, self.functions[:1])
+        findings = self.world.verdict([self.a, self.b], "t", PARTITIONS)
         print(f"{self.id().split('.')[-1]}: {self.world.history.summary()}; {said}", flush=True)
         self.assertEqual(findings[:10], [], f"{len(findings)} findings")
         self.assertGreater(len(self.world.history.acked), 100)

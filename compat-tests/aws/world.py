@@ -75,7 +75,7 @@ class Gateway:
         self.log_path = os.path.join(tempfile.gettempdir(), f"gateway-{os.getpid()}-{self.number}.log")
         self.kafka = self.http = "127.0.0.1:0"
         self.process = None
-        self.start()
+        self.restart()
 
     def start(self):
         with open(self.log_path, "ab") as log:
