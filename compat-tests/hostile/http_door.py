@@ -325,6 +325,55 @@ class HttpDoor(gateway.Attack):
             peer.reset()
         self.assertEqual(self.stored(), before + 1)
 
+    def test_messages_that_are_none(self):
+        self.gateway.http_call("POST", "/topics/http/produce", '{"payload":1}')
+        bad = [(b'{"messages":[]}', "bad_messages"), (b'{"messages":[1]}', "bad_messages"),
+               (b'{"messages":[{"payload":1},{}]}', "missing_payload"),
+               (b'{"messages":[' + b'{"payload":1},' * 10000 + b'{"payload":1}]}', "bad_messages"),
+               (b'{"payload":1,"headers":[' + b'{"name":"a"},' * 1000 + b'{"name":"a"}]}', "bad_headers"),
+               (b'{"payload":1,"headers":{"":[]}}', "bad_headers"),
+               (b'{"payload":1,"key":{"base64":"=AAA"}}', "bad_key"),
+               (b'{"payload":1,"partition":4294967296}', "bad_partition"),
+               (b'{"payload":1,"timestamp":' + b"9" * 1000 + b"}", "bad_timestamp")]
+        before = self.stored()
+        with self.http() as peer:
+            for body, code in bad:
+                with self.subTest(body[:60]):
+                    peer.send(PRODUCE + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                    answer = self.answer(peer)
+                    self.assertEqual((answer.status, answer.code), (400, code))
+            for key in (b"", b" ", b"k" * 256, b"\x80", b"a\r\nIdempotency-Key: b"):
+                with self.subTest(key[:20]):
+                    peer.send(PRODUCE + b"Idempotency-Key: %s\r\nContent-Length: 13\r\n\r\n" % key + b'{"payload":1}')
+                    answer = self.answer(peer)
+                    self.assertEqual((answer.status, answer.code), (400, "bad_idempotency_key"))
+            for name in (b"", b"a b", b"..", b"x" * 250):
+                body = b'{"name":"%s"}' % name
+                peer.send(b"POST /topics HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                self.assertEqual(self.answer(peer).code, "bad_topic_name")
+        self.assertEqual(self.stored(), before + 1)
+
+    def test_a_crowd_that_waits_costs_others_nothing(self):
+        """More than there may be requests at once, half of them streams; then all of them vanish."""
+        self.gateway.http_call("POST", "/topics/wait/produce", '{"payload":1}')
+        peers = [self.http() for _ in range(700)]
+        with gateway.Watch(self.gateway) as watch:
+            for n, peer in enumerate(peers):
+                accept = b"Accept: text/event-stream\r\n" if n % 2 else b""
+                peer.send(b"GET /topics/wait/consume?offset=2&wait_ms=60000 HTTP/1.1\r\n" + HOST + accept + b"\r\n")
+            time.sleep(2 * PATIENCE)
+            self.gateway.http_call("POST", "/topics/wait/produce", '{"payload":"woken"}')
+            for peer in peers[::50]:
+                found = b""
+                while b"woken" not in found:
+                    more = peer.socket.recv(4096)
+                    self.assertNotEqual(more, b"", found)
+                    found += more
+            for peer in peers:
+                peer.reset()
+        self.assertIsNone(watch.failure)
+        self.assertLess(max(watch.worst_ms.values()), 1000 * PATIENCE)
+
     def test_answers_nobody_reads_are_bounded(self):
         value = json.dumps({"payload": "x" * 900000})
         for _ in range(8):

@@ -139,6 +139,8 @@ void st_append(struct st_engine *engine, struct st_append *op) {
                                                  .name = kp_slice_of(key, op->key.len),
                                                  .hash = {op->key_hash[0], op->key_hash[1]},
                                                  .begun_ms = op->key_begun_ms};
+        append->keyed.was_known = ST_MUTANT(key_checked_early) && op->count > 0 &&
+                                  st_keys_find(&engine->journal.fold->keys, &op->parts[0].topic_id, op->key) != NULL;
     }
     st_timer_start(engine->loop, &append->deadline, op->timeout_ms * ST_MS);
     size_t len = 0;

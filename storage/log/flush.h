@@ -48,7 +48,7 @@ struct st_append_keyed {
     struct kp_slice name;
     uint64_t hash[2];
     int64_t begun_ms; /* the store's clock, as it was seen when the request arrived */
-    bool checked, was_known; /* of a wrong variant */
+    bool was_known; /* when it arrived: for a wrong variant */
 };
 
 /* A batch on its way into one partition. */

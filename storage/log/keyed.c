@@ -154,9 +154,7 @@ static const struct st_key *known_key(const struct st_build *build, struct st_ap
     const struct st_key *key = st_keys_find(&build->fold->keys, &keyed->parts[0].topic_id, keyed->name);
     bool forgotten = key != NULL && key->time_ms <= build->forget_ms;
     if (ST_MUTANT(key_checked_early)) {
-        key = keyed->checked && !keyed->was_known ? NULL : key;
-        keyed->checked = true;
-        keyed->was_known = key != NULL;
+        key = keyed->was_known ? key : NULL;
     }
     return forgotten ? NULL : key;
 }
