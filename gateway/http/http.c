@@ -27,6 +27,9 @@ bool gw_http_open(struct gateway *gateway) {
     }
     struct rest_options options = rest_options_default();
     options.timeout_ms = gateway->config->request_timeout_ms;
+    /* Each that waits keeps its request: half of the memory for requests is for those that do not. */
+    size_t most = (size_t)gateway->config->http_queued_max_bytes / 2 / sizeof(struct gw_http_request);
+    options.waits_max = most < options.waits_max ? most : options.waits_max;
     door->gateway = gateway;
     door->date_s = -1;
     door->waiting_end = &door->waiting;
