@@ -176,8 +176,7 @@ static void decide_keyed(struct st_build *build, const struct st_pooled *request
                                       .count = first->key_parts,
                                       .name = first->key,
                                       .hash = {first->key_hash[0], first->key_hash[1]},
-                                      .begun_ms = first->key_begun_ms,
-                                      .checked = ST_MUTANT(key_checked_early)};
+                                      .begun_ms = first->key_begun_ms};
     for (size_t i = 0; i < keyed->count; i++) {
         parts[i] = append_of(request, &pooled);
         parts[i].keyed = keyed;
