@@ -33,6 +33,9 @@ struct st_engine {
     struct st_load *loads_unsent; /* of them: to be sent as ranges by loads_send */
     struct st_task loads_send;
     struct st_load_range *load_ranges; /* under way */
+    struct st_load_page *load_pages;   /* the same, of entries */
+    struct st_load *loads_failed;      /* to be ended by loads_fail */
+    struct st_task loads_fail;
     struct kp_blob *load_slab; /* that ranges are read into */
     size_t load_slab_used;
     struct st_reader *readers;

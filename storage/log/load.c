@@ -1,7 +1,8 @@
 /*
  * Runs in objects that are asked for in one turn of the loop, and lie near each other in one object, are read as one
  * range: a flush holds a short run of each of many partitions, and who reads them all would otherwise pay a request for
- * each. A run in an entry comes with the page of entries that it begins, for the same reason.
+ * each. Runs in entries come by the page, for the same reason: one that lies behind the beginning of a page that is
+ * being read waits for it, and is asked for itself only when that page turns out to end before it.
  */
 #include "storage/log/load.h"
 
@@ -22,7 +23,19 @@ struct st_load {
     bool cold;
     struct st_load_wait *waits;
     char object[ST_OBJECT_NAME_MAX]; /* "": in an entry */
-    struct st_load *next_of_range;   /* or, before it is sent, of engine->loads_unsent */
+    struct st_load *next_of_range;   /* or of its page; or, before it is sent, of engine->loads_unsent */
+    /* when its page is there: */
+    enum st_error error;
+    struct kp_blob *found; /* one reference */
+    struct kp_slice bytes;
+};
+
+/* A page of entries that is being read, with the loads whose runs may lie in it, in order of slot. */
+struct st_load_page {
+    struct st_engine *engine;
+    struct st_load_page *next;
+    struct st_load *first;
+    bool cold;
     struct st_journal_read read;
 };
 
@@ -244,14 +257,13 @@ static bool cache_entry(struct st_engine *engine, const struct st_journal_entry 
     return cached;
 }
 
-static bool cache_page(struct st_load *load) {
-    struct st_engine *engine = load->engine;
-    const struct st_journal_read *op = &load->read;
+/* False: out of memory. */
+static bool cache_page(struct st_engine *engine, const struct st_journal_read *op, bool cold) {
     if (op->count == 0) {
         return true;
     }
     struct entry_row *rows = calloc(ENTRY_ROWS_MOST, sizeof *rows);
-    struct st_cached_blob *owner = rows != NULL ? st_cache_add_blob(&engine->cache, op->blob, load->cold) : NULL;
+    struct st_cached_blob *owner = rows != NULL ? st_cache_add_blob(&engine->cache, op->blob, cold) : NULL;
     bool cached = owner != NULL;
     for (size_t i = 0; owner != NULL && i < op->count; i++) {
         cached &= cache_entry(engine, &op->entries[i], owner, rows);
@@ -260,39 +272,124 @@ static bool cache_page(struct st_load *load) {
     return cached;
 }
 
-static void read_done(struct st_journal_read *op) {
-    struct st_load *load = ST_OWNER(op, struct st_load, read);
-    struct st_engine *engine = load->engine;
-    st_engine_op_ended(engine);
-    enum st_error error = op->error;
-    struct kp_slice bytes = {0};
-    struct kp_blob *blob = NULL;
-    if (error == ST_OK) {
-        bool cached = cache_page(load);
-        struct st_run *run = st_cache_find(&engine->cache, load->row.slot, load->row.position);
-        if (run != NULL && run->bytes.len == load->row.len) {
-            bytes = run->bytes;
-            blob = kp_blob_ref(run->owner->blob);
+static bool page_has(const struct st_journal_read *op, uint64_t slot) {
+    size_t low = 0, high = op->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (op->entries[middle].slot < slot) {
+            low = middle + 1;
         } else {
-            bool there = op->count > 0 && op->entries[0].slot == load->row.slot;
-            error = !there ? ST_ABSENT : !cached ? ST_NO_MEMORY : ST_DAMAGED;
+            high = middle;
         }
     }
-    free(op->entries);
-    kp_blob_unref(op->blob);
-    load_end(load, error, blob, bytes);
+    return low < op->count && op->entries[low].slot == slot;
 }
 
-static void read_send(struct st_load *load) {
-    load->read = (struct st_journal_read){
-        .journal = load->engine->journal.number,
-        .from = load->row.slot,
-        .max_bytes = PAGE_BYTES,
-        .done = read_done,
-    };
-    st_metrics.journal_reads_total++;
-    st_engine_op_started(load->engine);
-    load->engine->store->ops->journal_read(load->engine->store, &load->read);
+/* What the page has for a load; kept with it, because what is in the cache may be evicted for the next one. */
+static void load_look(struct st_load *load, const struct st_journal_read *op, bool cached) {
+    load->error = op->error;
+    if (op->error != ST_OK) {
+        return;
+    }
+    struct st_run *run = st_cache_find(&load->engine->cache, load->row.slot, load->row.position);
+    if (run != NULL && run->bytes.len == load->row.len) {
+        load->bytes = run->bytes;
+        load->found = kp_blob_ref(run->owner->blob);
+    } else {
+        load->error = !page_has(op, load->row.slot) ? ST_ABSENT : !cached ? ST_NO_MEMORY : ST_DAMAGED;
+    }
+}
+
+static void page_join(struct st_load *load);
+
+static void page_done(struct st_journal_read *op) {
+    struct st_load_page *page = ST_OWNER(op, struct st_load_page, read);
+    struct st_engine *engine = page->engine;
+    st_engine_op_ended(engine);
+    struct st_load_page **link = &engine->load_pages;
+    while (*link != page) {
+        link = &(*link)->next;
+    }
+    *link = page->next;
+    bool cached = op->error != ST_OK || cache_page(engine, op, page->cold);
+    bool whole = op->error != ST_OK || op->at_end || op->count == 0;
+    uint64_t last = whole ? UINT64_MAX : op->entries[op->count - 1].slot;
+    struct st_load *first = page->first, *beyond = NULL, **end = &first;
+    while (*end != NULL && (*end)->row.slot <= last) {
+        load_look(*end, op, cached);
+        end = &(*end)->next_of_range;
+    }
+    beyond = *end;
+    *end = NULL;
+    free(op->entries);
+    kp_blob_unref(op->blob);
+    free(page);
+    for (struct st_load *load = beyond, *next; load != NULL; load = next) {
+        next = load->next_of_range;
+        page_join(load); /* the first begins the next page, the others wait for it */
+    }
+    for (struct st_load *load = first, *next; load != NULL; load = next) {
+        next = load->next_of_range;
+        load_end(load, load->error, load->found, load->bytes);
+    }
+}
+
+static struct st_load_page *page_new(struct st_load *load) {
+    struct st_engine *engine = load->engine;
+    struct st_load_page *page = calloc(1, sizeof *page);
+    if (page != NULL) {
+        *page = (struct st_load_page){.engine = engine, .next = engine->load_pages, .cold = load->cold};
+        page->read = (struct st_journal_read){
+            .journal = engine->journal.number,
+            .from = load->row.slot,
+            .max_bytes = PAGE_BYTES,
+            .done = page_done,
+        };
+        engine->load_pages = page;
+    }
+    return page;
+}
+
+static void page_failed(struct st_task *task);
+
+/* Waits for the page that begins closest before the load's slot, or begins one. Those of a page are in order of their
+ * slots. */
+static void page_join(struct st_load *load) {
+    struct st_engine *engine = load->engine;
+    struct st_load_page *page = NULL;
+    for (struct st_load_page *p = engine->load_pages; p != NULL; p = p->next) {
+        bool closer = page == NULL || p->read.from > page->read.from;
+        page = p->read.from <= load->row.slot && closer ? p : page;
+    }
+    bool begins = page == NULL;
+    if (begins && (page = page_new(load)) == NULL) {
+        load->next_of_range = engine->loads_failed;
+        engine->loads_failed = load;
+        engine->loads_fail.fn = page_failed;
+        st_defer(engine->loop, &engine->loads_fail);
+        return;
+    }
+    struct st_load **link = &page->first;
+    while (*link != NULL && (*link)->row.slot <= load->row.slot) {
+        link = &(*link)->next_of_range;
+    }
+    load->next_of_range = *link;
+    *link = load;
+    if (begins) {
+        st_metrics.journal_reads_total++;
+        st_engine_op_started(engine);
+        engine->store->ops->journal_read(engine->store, &page->read);
+    }
+}
+
+/* There was no memory to ask for them. */
+static void page_failed(struct st_task *task) {
+    struct st_engine *engine = ST_OWNER(task, struct st_engine, loads_fail);
+    while (engine->loads_failed != NULL) {
+        struct st_load *load = engine->loads_failed;
+        engine->loads_failed = load->next_of_range;
+        load_end(load, ST_NO_MEMORY, NULL, (struct kp_slice){0});
+    }
 }
 
 /* ---- start ---- */
@@ -326,7 +423,7 @@ bool st_load_start(struct st_engine *engine, const struct st_row_ref *ref, bool 
     engine->loads = load;
     engine->load_count++;
     if ((ref->row.flags & ST_APPEND_INLINE) != 0) {
-        read_send(load);
+        page_join(load);
     } else {
         memcpy(load->object, ref->object.ptr, ref->object.len);
         send_soon(load);
@@ -336,10 +433,16 @@ bool st_load_start(struct st_engine *engine, const struct st_row_ref *ref, bool 
 
 void st_loads_release(struct st_engine *engine) {
     st_defer_cancel(engine->loop, &engine->loads_send);
+    st_defer_cancel(engine->loop, &engine->loads_fail);
     while (engine->loads != NULL) {
         struct st_load *load = engine->loads;
         engine->loads = load->next;
         free(load);
+    }
+    while (engine->load_pages != NULL) {
+        struct st_load_page *page = engine->load_pages;
+        engine->load_pages = page->next;
+        free(page);
     }
     while (engine->load_ranges != NULL) {
         struct st_load_range *range = engine->load_ranges;

@@ -439,12 +439,38 @@ static void small_commits_lie_together_in_the_cache(void **state) {
     assert_true(kp_blob_stats().live_bytes - before < 2 << 20); /* the memory store has the entries besides */
 }
 
+static void history_of_small_commits_is_read_by_the_page(void **state) {
+    (void)state;
+    enum { COMMITS = 600, READERS = 40 };
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    for (int i = 0; i < COMMITS; i++) {
+        append_now(&fixture, &id, 2000, 1000);
+    }
+    st_cache_release(&fixture.engine->cache);
+    st_cache_init(&fixture.engine->cache, fixture.options.cache_bytes);
+    uint64_t before = st_metrics.journal_reads_total;
+    static struct reading calls[READERS];
+    for (int i = 0; i < READERS; i++) {
+        read_begin(&fixture, &calls[i], &id, i * (COMMITS / READERS), 30000);
+    }
+    run_ms(&fixture, 1000);
+    for (int i = 0; i < READERS; i++) {
+        assert_int_equal(calls[i].done, 1);
+        assert_int_equal(calls[i].part.error, ST_OK);
+        assert_true(calls[i].part.chain.bytes > 2000);
+        kp_chain_release(&calls[i].part.chain);
+    }
+    /* 1.2 MB in pages of half a megabyte; not one for each of 600 rows. */
+    assert_in_range(st_metrics.journal_reads_total - before, 1, 16);
+}
+
 int main(void) {
 #define FLUSH_TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 #define SMALL_TEST(name) cmocka_unit_test_setup_teardown(name, start_small, stop)
     const struct CMUnitTest tests[] = {
         FLUSH_TEST(an_append_of_nothing_is_answered_from_the_loop),
         FLUSH_TEST(small_commits_lie_together_in_the_cache),
+        FLUSH_TEST(history_of_small_commits_is_read_by_the_page),
         FLUSH_TEST(what_timed_out_before_its_put_left_is_refused_and_never_stored),
         FLUSH_TEST(what_timed_out_while_its_put_is_under_way_is_unknown),
         FLUSH_TEST(a_request_refused_with_a_put_that_had_no_effect_is_not_sent_again),
