@@ -129,14 +129,18 @@ static void spare_drop(uint32_t class) {
  * not. */
 static bool make_room(size_t capacity, uint32_t pooled) {
     while (pool.stats.pooled_bytes + capacity > pool.limit) {
-        uint32_t oldest = pooled - 1;
+        uint32_t victim = CLASSES;
+        uint64_t oldest = pool.asked[pooled - 1];
         for (uint32_t class = 0; class < CLASSES; class++) {
-            oldest = pool.lists[class] != NULL && pool.asked[class] < pool.asked[oldest] ? class : oldest;
+            if (pool.lists[class] != NULL && pool.asked[class] < oldest) {
+                victim = class;
+                oldest = pool.asked[class];
+            }
         }
-        if (oldest == pooled - 1) {
+        if (victim == CLASSES) {
             return false;
         }
-        spare_drop(oldest);
+        spare_drop(victim);
     }
     return true;
 }
@@ -236,13 +240,8 @@ struct kp_blob_stats kp_blob_stats(void) {
 void kp_blob_pool_limit(size_t bytes) {
     pool.limit = bytes;
     for (uint32_t i = CLASSES; i-- > 0 && pool.stats.pooled_bytes > bytes;) {
-        size_t capacity = capacity_of(i + 1, 0);
         while (pool.lists[i] != NULL && pool.stats.pooled_bytes > bytes) {
-            struct spare *spare = pool.lists[i];
-            pool.lists[i] = spare->next;
-            pool.stats.pooled_bytes -= capacity;
-            ASAN_UNPOISON_MEMORY_REGION(spare, capacity);
-            memory_free(spare, capacity);
+            spare_drop(i);
         }
     }
 }
