@@ -3,7 +3,6 @@
 
 #include "storage/journal/fold_tables.h"
 
-#include "protocol/bytes/crc32c.h"
 
 #define MAGIC UINT64_C(0x53534350) /* "SSCP" */
 #define POOLED_LEAST 18 /* bytes of the shortest outcome */
@@ -11,22 +10,6 @@
 enum row_kind { ROW_FOLLOWS, ROW_OTHER_PARTITION };
 
 /* ---- what reading shares ---- */
-
-/* The bytes before a trailing CRC that fits them; ptr NULL otherwise. */
-static struct kp_slice checked(struct kp_slice bytes) {
-    if (bytes.len < 4) {
-        return (struct kp_slice){0};
-    }
-    struct st_unpack tail = st_unpack_of(kp_slice_of(bytes.ptr + bytes.len - 4, 4));
-    uint32_t crc = kp_crc32c(0, bytes.ptr, bytes.len - 4);
-    return st_unpack_fixed(&tail, 4) == crc ? kp_slice_of(bytes.ptr, bytes.len - 4) : (struct kp_slice){0};
-}
-
-static void pack_crc(struct st_pack *out, size_t from) {
-    if (!out->failed) {
-        st_pack_fixed(out, kp_crc32c(0, out->data + from, out->len - from), 4);
-    }
-}
 
 int st_row_key_compare(const struct kp_uuid *a, int32_t a_partition, int64_t a_base, const struct kp_uuid *b,
                        int32_t b_partition, int64_t b_base) {
@@ -43,7 +26,7 @@ bool st_checkpoint_read_footer(struct kp_slice bytes, uint64_t object_len, struc
     if (bytes.len != ST_CHECKPOINT_FOOTER || object_len < ST_CHECKPOINT_FOOTER) {
         return false;
     }
-    struct kp_slice body = checked(bytes);
+    struct kp_slice body = st_unsealed(bytes);
     if (body.ptr == NULL) {
         return false;
     }
@@ -150,7 +133,7 @@ static bool read_sections(struct st_unpack *in, struct st_fold *fold) {
 }
 
 struct st_fold *st_checkpoint_read_heads(struct kp_slice bytes, const struct st_checkpoint_footer *footer) {
-    struct kp_slice heads = checked(bytes);
+    struct kp_slice heads = st_unsealed(bytes);
     struct st_fold *fold = heads.ptr != NULL ? st_fold_new() : NULL;
     if (fold == NULL) {
         return NULL;
@@ -176,7 +159,7 @@ struct st_fold *st_checkpoint_read_heads(struct kp_slice bytes, const struct st_
 /* ---- index ---- */
 
 struct st_checkpoint *st_checkpoint_read_index(struct kp_slice bytes, const struct st_checkpoint_footer *footer) {
-    struct kp_slice index = checked(bytes);
+    struct kp_slice index = st_unsealed(bytes);
     struct st_checkpoint *checkpoint = index.ptr != NULL ? calloc(1, sizeof *checkpoint) : NULL;
     if (checkpoint == NULL) {
         return NULL;
@@ -287,7 +270,7 @@ static bool read_row(struct st_unpack *in, const struct st_block_row *last, stru
 }
 
 bool st_block_read(struct kp_slice bytes, struct st_block *block) {
-    struct kp_slice body = checked(bytes);
+    struct kp_slice body = st_unsealed(bytes);
     *block = (struct st_block){0};
     if (body.ptr == NULL) {
         return false;
@@ -341,7 +324,7 @@ void st_checkpoint_writer_release(struct st_checkpoint_writer *writer) {
 
 static void block_close(struct st_checkpoint_writer *writer) {
     if (writer->block_open) {
-        pack_crc(&writer->out, writer->block_at);
+        st_pack_seal(&writer->out, writer->block_at);
         struct st_block_ref *block = &writer->checkpoint->blocks[writer->checkpoint->block_count - 1];
         block->len = (uint32_t)(writer->out.len - writer->block_at);
         writer->block_open = false;
@@ -423,7 +406,7 @@ bool st_checkpoint_write_end(struct st_checkpoint_writer *writer, uint64_t slot,
     checkpoint->hash = hash;
     size_t heads_at = out->len;
     st_pack_bytes(out, heads.ptr, heads.len);
-    pack_crc(out, heads_at);
+    st_pack_seal(out, heads_at);
     size_t index_at = out->len;
     st_pack_u(out, checkpoint->block_count);
     for (size_t i = 0; i < checkpoint->block_count; i++) {
@@ -435,7 +418,7 @@ bool st_checkpoint_write_end(struct st_checkpoint_writer *writer, uint64_t slot,
         st_pack_u(out, block->position);
         st_pack_u(out, block->len);
     }
-    pack_crc(out, index_at);
+    st_pack_seal(out, index_at);
     size_t footer_at = out->len;
     st_pack_fixed(out, MAGIC, 4);
     st_pack_fixed(out, ST_CHECKPOINT_VERSION, 1);
@@ -446,6 +429,6 @@ bool st_checkpoint_write_end(struct st_checkpoint_writer *writer, uint64_t slot,
     st_pack_fixed(out, heads_at, 8);
     st_pack_fixed(out, index_at - heads_at, 8);
     st_pack_fixed(out, footer_at - index_at, 8);
-    pack_crc(out, footer_at);
+    st_pack_seal(out, footer_at);
     return !out->failed;
 }

@@ -7,11 +7,11 @@ bool st_entry_read(struct kp_slice body, struct st_entry *entry) {
     if (body.len < ST_ENTRY_HEAD + 4 || body.len > ST_ENTRY_MAX) {
         return false;
     }
-    struct st_unpack tail = st_unpack_of(kp_slice_of(body.ptr + body.len - 4, 4));
-    if (st_unpack_fixed(&tail, 4) != kp_crc32c(0, body.ptr, body.len - 4)) {
+    struct kp_slice content = st_unsealed(body);
+    if (content.ptr == NULL) {
         return false;
     }
-    struct st_unpack in = st_unpack_of(kp_slice_of(body.ptr, body.len - 4));
+    struct st_unpack in = st_unpack_of(content);
     uint64_t version = st_unpack_fixed(&in, 1);
     entry->writer = st_unpack_uuid(&in);
     entry->time_ms = (int64_t)st_unpack_fixed(&in, 8);

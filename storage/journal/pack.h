@@ -5,6 +5,8 @@
 #ifndef ST_PACK_H
 #define ST_PACK_H
 
+#include "protocol/bytes/be.h"
+#include "protocol/bytes/crc32c.h"
 #include "protocol/bytes/slice.h"
 #include "protocol/bytes/uuid.h"
 
@@ -87,6 +89,23 @@ static inline void st_pack_uuid(struct st_pack *pack, const struct kp_uuid *id) 
 static inline void st_pack_slice(struct st_pack *pack, struct kp_slice slice) {
     st_pack_u(pack, slice.len);
     st_pack_bytes(pack, slice.ptr, slice.len);
+}
+
+/* Sums what was written from `from` on, behind it. */
+static inline void st_pack_seal(struct st_pack *pack, size_t from) {
+    if (!pack->failed) {
+        st_pack_fixed(pack, kp_crc32c(0, pack->data + from, pack->len - from), 4);
+    }
+}
+
+/* The bytes before a trailing CRC-32C that fits them; ptr NULL otherwise. */
+static inline struct kp_slice st_unsealed(struct kp_slice bytes) {
+    if (bytes.len < 4) {
+        return (struct kp_slice){0};
+    }
+    struct kp_slice content = kp_slice_of(bytes.ptr, bytes.len - 4);
+    bool fits = kp_be_load32(content.ptr + content.len) == kp_crc32c(0, content.ptr, content.len);
+    return fits ? content : (struct kp_slice){0};
 }
 
 /* A cursor over borrowed bytes. After a failure every read gives zero. */

@@ -1,8 +1,6 @@
 /* Requests of the pool on the wire. */
 #include "storage/journal/pooled.h"
 
-#include "protocol/bytes/crc32c.h"
-
 #define APPEND_LEAST 22 /* bytes of the shortest append */
 
 void st_pooled_begin(struct st_pack *out, const struct st_pooled *request) {
@@ -37,9 +35,7 @@ void st_pooled_write(struct st_pack *out, const struct st_pooled_append *append)
 }
 
 void st_pooled_end(struct st_pack *out) {
-    if (!out->failed) {
-        st_pack_fixed(out, kp_crc32c(0, out->data, out->len), 4);
-    }
+    st_pack_seal(out, 0);
 }
 
 static void read_key(struct st_unpack *in, struct st_pooled_append *append) {
@@ -85,11 +81,11 @@ bool st_pooled_read(struct kp_slice body, struct st_pooled *request) {
     if (body.len < 29 || body.len > ST_POOL_BODY_MAX) {
         return false;
     }
-    struct st_unpack tail = st_unpack_of(kp_slice_of(body.ptr + body.len - 4, 4));
-    if (st_unpack_fixed(&tail, 4) != kp_crc32c(0, body.ptr, body.len - 4)) {
+    struct kp_slice content = st_unsealed(body);
+    if (content.ptr == NULL) {
         return false;
     }
-    struct st_unpack in = st_unpack_of(kp_slice_of(body.ptr, body.len - 4));
+    struct st_unpack in = st_unpack_of(content);
     uint64_t version = st_unpack_fixed(&in, 1);
     request->id = st_unpack_uuid(&in);
     request->begun = st_unpack_fixed(&in, 8);
