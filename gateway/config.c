@@ -8,6 +8,7 @@
 #include "gateway/config.h"
 
 #include "gateway/properties.h"
+#include "storage/runtime/option_text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -148,50 +149,11 @@ void gw_address_text(const struct gw_address *address, char *text, size_t size) 
     }
 }
 
-/* A whole number; for bytes a K, M or G may follow. False when it is none or does not fit. */
-static bool parse_number(const char *text, bool bytes, int64_t *number) {
-    char *end = NULL;
-    errno = 0;
-    if (!isdigit((unsigned char)text[0]) && !(text[0] == '-' && isdigit((unsigned char)text[1]))) {
-        return false;
-    }
-    long long value = strtoll(text, &end, 10);
-    if (errno != 0) {
-        return false;
-    }
-    if (bytes && *end != '\0') {
-        static const char units[] = "kmg";
-        const char *unit = strchr(units, tolower((unsigned char)*end));
-        end++;
-        if (unit == NULL || *unit == '\0' ||
-            __builtin_mul_overflow(value, 1LL << (10 * (unit - units + 1)), &value)) {
-            return false;
-        }
-    }
-    *number = value;
-    return *end == '\0';
-}
-
-/* The index of `word` among "a|b|c", or -1. */
-static int choice_index(const char *choices, const char *word) {
-    size_t len = strlen(word);
-    for (int index = 0;; index++) {
-        size_t part = strcspn(choices, "|");
-        if (part == len && strncasecmp(choices, word, len) == 0) {
-            return index;
-        }
-        if (choices[part] == '\0') {
-            return -1;
-        }
-        choices += part + 1;
-    }
-}
-
 static bool set_number(struct loading *loading, const struct option *option, const char *value,
                        const char *where) {
     int64_t number = 0;
     bool bytes = option->type == TYPE_BYTES;
-    if (!parse_number(value, bytes, &number) || number < option->least || number > option->most) {
+    if (!st_option_number(value, bytes, &number) || number < option->least || number > option->most) {
         return refuse(loading, "%s%s must be a number%s from %lld to %lld, not \"%.64s\"", where,
                       option->name, bytes ? " of bytes (K, M or G may follow)" : "",
                       (long long)option->least, (long long)option->most, value);
@@ -234,7 +196,7 @@ static bool set(struct loading *loading, const struct option *option, const char
         *(bool *)field = tolower((unsigned char)value[0]) == 't';
         return true;
     case TYPE_CHOICE:
-        *(int *)field = choice_index(option->metavar, value);
+        *(int *)field = st_option_choice(option->metavar, value);
         if (*(int *)field < 0) {
             return refuse(loading, "%s%s must be one of %s, not \"%.64s\"", where, option->name,
                           option->metavar, value);

@@ -1,12 +1,11 @@
 /* One pass over the table; see options.def for how a value is written. */
 #include "lambda/runtime/options.h"
 
+#include "storage/runtime/option_text.h"
+
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define MEMORY_DEFAULT_MB 128 /* the least that a function can have */
 #define MEMORY_SHARE 8
@@ -29,40 +28,6 @@ static const struct option table[] = {
 };
 #define TABLE_COUNT (sizeof table / sizeof table[0])
 
-static bool parse_number(const char *text, bool bytes, int64_t *number) {
-    static const char units[] = "kmg";
-    char *end = NULL;
-    errno = 0;
-    long long value = isdigit((unsigned char)text[0]) ? strtoll(text, &end, 10) : -1;
-    if (value < 0 || errno != 0) {
-        return false;
-    }
-    const char *unit = *end != 0 ? strchr(units, tolower((unsigned char)*end)) : NULL;
-    if (bytes && unit != NULL) {
-        end++;
-        if (__builtin_mul_overflow(value, 1LL << (10 * (unit - units + 1)), &value)) {
-            return false;
-        }
-    }
-    *number = value;
-    return *end == 0;
-}
-
-/* The index of `word` among "a|b|c", or -1. */
-static int choice_index(const char *choices, const char *word) {
-    size_t len = strlen(word);
-    for (int index = 0;; index++) {
-        size_t part = strcspn(choices, "|");
-        if (part == len && strncasecmp(choices, word, len) == 0) {
-            return index;
-        }
-        if (choices[part] == 0) {
-            return -1;
-        }
-        choices += part + 1;
-    }
-}
-
 static void environment_name(const struct option *option, char name[64]) {
     int len = snprintf(name, 64, "STREAMS_%s", option->name);
     for (int i = 0; i < len; i++) {
@@ -79,13 +44,13 @@ static bool set(struct rest_lambda_options *options, const struct option *option
     case TYPE_NUMBER:
     case TYPE_BYTES: {
         int64_t number;
-        bool fits = parse_number(value, option->type == TYPE_BYTES, &number) && number >= option->least &&
+        bool fits = st_option_number(value, option->type == TYPE_BYTES, &number) && number >= option->least &&
                     number <= option->most;
         *(int64_t *)field = fits ? number : 0;
         return fits;
     }
     case TYPE_CHOICE:
-        *(int *)field = choice_index(option->metavar, value);
+        *(int *)field = st_option_choice(option->metavar, value);
         return *(int *)field >= 0;
     }
     return false;
@@ -104,7 +69,7 @@ bool rest_lambda_options_load(struct rest_lambda_options *options, char *(*find)
                               char message[REST_OPTIONS_MESSAGE_MAX]) {
     const char *memory = find("AWS_LAMBDA_FUNCTION_MEMORY_SIZE");
     int64_t megabytes;
-    if (memory == NULL || !parse_number(memory, false, &megabytes) || megabytes < MEMORY_DEFAULT_MB ||
+    if (memory == NULL || !st_option_number(memory, false, &megabytes) || megabytes < MEMORY_DEFAULT_MB ||
         megabytes > INT32_MAX) {
         megabytes = MEMORY_DEFAULT_MB;
     }
