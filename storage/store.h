@@ -38,6 +38,8 @@ struct st_store_profile {
 };
 
 enum st_object_kind { ST_OBJECT_INGEST, ST_OBJECT_CHECKPOINT, ST_OBJECT_SEGMENT };
+/* How the names of a kind begin where names are paths of a bucket (DESIGN.md, "Layout"): so they lie together. */
+const char *st_object_prefix(enum st_object_kind kind);
 
 /*
  * put: writes data[0, len) under `name`, which came from st_store_object_name for this size. The object's part of the

@@ -167,23 +167,10 @@ static void identify(struct st_store *store, struct st_identify *op) {
 
 /* ---- objects ---- */
 
-/* Objects of a kind have names that begin so, which keeps them together in the order of names. */
-static const char *prefix_of(enum st_object_kind kind) {
-    switch (kind) {
-    case ST_OBJECT_INGEST:
-        return "ingest/";
-    case ST_OBJECT_CHECKPOINT:
-        return "checkpoints/";
-    case ST_OBJECT_SEGMENT:
-        return "segments/";
-    }
-    return "";
-}
-
 static bool object_name(struct st_store *store, enum st_object_kind kind, uint32_t journal, uint64_t begun, size_t len,
                         char name[ST_OBJECT_NAME_MAX]) {
     (void)len;
-    snprintf(name, ST_OBJECT_NAME_MAX, "%s%" PRIu32 "/%020" PRIu64 "-%" PRIu64, prefix_of(kind), journal, begun,
+    snprintf(name, ST_OBJECT_NAME_MAX, "%s%" PRIu32 "/%020" PRIu64 "-%" PRIu64, st_object_prefix(kind), journal, begun,
              ++memory_of(store)->core->names_given);
     return true;
 }
@@ -276,7 +263,7 @@ static void object_delete(struct st_store *store, struct st_object_delete *op) {
 static void object_list_run(struct memory *memory, struct request *request) {
     struct st_object_list *op = request->op;
     const struct core *core = memory->core;
-    const char *prefix = prefix_of(op->kind);
+    const char *prefix = st_object_prefix(op->kind);
     bool found;
     size_t at = object_seek(core, strcmp(op->after, prefix) > 0 ? op->after : prefix, &found);
     at += found;

@@ -417,7 +417,7 @@ static bool sim_object_name(struct st_store *store, enum st_object_kind kind, ui
         return false;
     }
     memset(name, 0, ST_OBJECT_NAME_MAX);
-    snprintf(name, ST_OBJECT_NAME_MAX, "%s%u-%llu-%llu", sim_object_prefix(kind), journal,
+    snprintf(name, ST_OBJECT_NAME_MAX, "%s%u-%llu-%llu", st_object_prefix(kind), journal,
              (unsigned long long)begun, (unsigned long long)++sim->names);
     return true;
 }

@@ -114,20 +114,8 @@ enum st_error sim_state_object_delete(struct sim_state *state, const struct st_o
     return ST_OK;
 }
 
-const char *sim_object_prefix(enum st_object_kind kind) {
-    switch (kind) {
-    case ST_OBJECT_INGEST:
-        return "ingest/";
-    case ST_OBJECT_CHECKPOINT:
-        return "checkpoints/";
-    case ST_OBJECT_SEGMENT:
-        return "topics/";
-    }
-    return "";
-}
-
 enum st_error sim_state_object_list(struct sim_state *state, struct st_object_list *op, uint8_t **bytes) {
-    const char *prefix = sim_object_prefix(op->kind);
+    const char *prefix = st_object_prefix(op->kind);
     *bytes = sim_must(malloc((op->capacity + 1) * ST_OBJECT_NAME_MAX));
     op->count = 0;
     op->more = false;

@@ -68,7 +68,6 @@ void sim_state_release(struct sim_state *state);
 void sim_rule(const struct sim_state *state, bool kept, const char *text);
 void *sim_must(void *memory); /* aborts on NULL */
 uint8_t *sim_copy(const void *bytes, size_t len);
-const char *sim_object_prefix(enum st_object_kind kind);
 struct sim_journal *sim_journal(struct sim_state *state, uint32_t number);
 uint64_t sim_newest_checkpoint(const struct sim_journal *journal);
 

@@ -32,18 +32,6 @@
 
 /* ---- names and requests ---- */
 
-static const char *prefix_of(enum st_object_kind kind) {
-    switch (kind) {
-    case ST_OBJECT_INGEST:
-        return "ingest/";
-    case ST_OBJECT_CHECKPOINT:
-        return "checkpoints/";
-    case ST_OBJECT_SEGMENT:
-        return "topics/";
-    }
-    return "";
-}
-
 bool st_aws_object_name(struct st_store *store, enum st_object_kind kind, uint32_t journal, uint64_t begun, size_t len,
                         char name[ST_OBJECT_NAME_MAX]) {
     (void)len;
@@ -54,8 +42,8 @@ bool st_aws_object_name(struct st_store *store, enum st_object_kind kind, uint32
         snprintf(name, ST_OBJECT_NAME_MAX, "ingest/%02x/%" PRIu32 "-%" PRIu64 "-%s-%" PRIu64, (unsigned)(hash >> 56),
                  journal, begun, aws->writer, n);
     } else {
-        snprintf(name, ST_OBJECT_NAME_MAX, "%s%" PRIu32 "/%020" PRIu64 "-%s-%" PRIu64 "%s", prefix_of(kind), journal,
-                 begun, aws->writer, n, kind == ST_OBJECT_SEGMENT ? ".segment" : "");
+        snprintf(name, ST_OBJECT_NAME_MAX, "%s%" PRIu32 "/%020" PRIu64 "-%s-%" PRIu64 "%s", st_object_prefix(kind),
+                 journal, begun, aws->writer, n, kind == ST_OBJECT_SEGMENT ? ".segment" : "");
     }
     return true;
 }
@@ -362,7 +350,7 @@ void st_aws_object_list(struct st_store *store, struct st_object_list *op) {
     snprintf(request->target, sizeof request->target, "%s/?list-type=2&max-keys=%zu&prefix=", aws->place.bucket_path,
              page);
     add_escaped(request->target, sizeof request->target, key_prefix(aws));
-    add_escaped(request->target, sizeof request->target, prefix_of(op->kind));
+    add_escaped(request->target, sizeof request->target, st_object_prefix(op->kind));
     if (op->after[0] != '\0') {
         strncat(request->target, "&start-after=", sizeof request->target - strlen(request->target) - 1);
         add_escaped(request->target, sizeof request->target, key_prefix(aws));
