@@ -30,6 +30,9 @@ struct st_store_profile {
     uint32_t pacing_ms;           /* least time between flushes that need an object; 0: none */
     uint32_t flush_limit;         /* record bytes at which a flush closes */
     uint32_t uploads_in_flight;
+    bool gathers_frames;          /* record bytes stay in the frames that they came in until their flush closes, then
+                                     are copied partition by partition: fewer, longer ranges to read, less to say of
+                                     them. Else into the object as they come, and frames are let go early */
     uint32_t object_head_room;    /* bytes in front of an object's data that the backend writes its header into */
     uint32_t object_align;        /* an object's buffer is aligned to and padded to this */
     int64_t poll_least_ns, poll_most_ns; /* reading others' commits while somebody waits */

@@ -44,43 +44,23 @@ static void read_topic(struct st_unpack *in, struct st_fact_topic *topic) {
     }
 }
 
-static void write_append(struct st_pack *out, const struct st_fact_append *append) {
-    st_pack_uuid(out, &append->topic_id);
-    st_pack_u(out, (uint64_t)append->partition);
-    st_pack_i(out, append->base);
-    st_pack_u(out, (uint64_t)append->count);
-    st_pack_u(out, append->flags);
-    st_pack_u(out, append->position);
-    st_pack_u(out, append->len);
-    st_pack_i(out, append->max_timestamp_ms);
-    if ((append->flags & ST_APPEND_PRODUCER) != 0) {
-        st_pack_u(out, (uint64_t)append->producer_id);
-        st_pack_u(out, (uint64_t)append->epoch);
-        st_pack_u(out, (uint64_t)append->first_sequence);
-    }
+static void write_appends(struct st_pack *out, const struct st_fact_appends *appends) {
+    st_pack_u(out, appends->flags);
+    st_pack_u(out, appends->position);
+    st_pack_bytes(out, appends->runs.ptr, appends->runs.len);
 }
 
-static void read_append(struct st_unpack *in, struct st_fact_append *append) {
-    append->topic_id = st_unpack_uuid(in);
-    append->partition = (int32_t)st_unpack_upto(in, ST_PARTITIONS_MAX - 1);
-    append->base = st_unpack_i(in);
-    append->count = (int32_t)st_unpack_upto(in, INT32_MAX);
-    append->flags = (uint32_t)st_unpack_upto(in, ST_APPEND_INLINE | ST_APPEND_PRODUCER | ST_APPEND_TIME);
-    append->position = (uint32_t)st_unpack_upto(in, UINT32_MAX);
-    append->len = (uint32_t)st_unpack_upto(in, ST_RUN_MAX);
-    append->max_timestamp_ms = st_unpack_i(in);
-    append->producer_id = -1;
-    append->epoch = -1;
-    append->first_sequence = -1;
-    if ((append->flags & ST_APPEND_PRODUCER) != 0) {
-        append->producer_id = (int64_t)st_unpack_upto(in, INT64_MAX);
-        append->epoch = (int16_t)st_unpack_upto(in, INT16_MAX);
-        append->first_sequence = (int32_t)st_unpack_upto(in, INT32_MAX);
+static void read_appends(struct st_unpack *in, struct st_fact_appends *appends) {
+    appends->flags = (uint32_t)st_unpack_upto(in, ST_APPEND_INLINE);
+    appends->position = (uint32_t)st_unpack_upto(in, UINT32_MAX);
+    appends->runs = st_unpack_bytes(in, st_unpack_left(in));
+    struct st_append_reader reader = st_append_reader(appends);
+    struct st_fact_append append;
+    size_t batches = 0;
+    while (st_append_next(&reader, &append)) {
+        batches++;
     }
-    if (append->base < 0 || append->count < 1 || append->base > INT64_MAX - append->count ||
-        append->len < KP_BATCH_HEADER_SIZE || append->position > UINT32_MAX - append->len) {
-        in->failed = true;
-    }
+    in->failed |= reader.in.failed || batches == 0;
 }
 
 void st_fact_key_write(struct st_pack *out, const struct st_fact_key *key) {
@@ -174,8 +154,8 @@ static void write_body(struct st_pack *body, const struct st_fact *fact) {
         st_pack_slice(body, fact->u.object.name);
         st_pack_u(body, fact->u.object.len);
         break;
-    case ST_FACT_append:
-        write_append(body, &fact->u.append);
+    case ST_FACT_appends:
+        write_appends(body, &fact->u.appends);
         break;
     case ST_FACT_pooled:
         st_pack_u(body, fact->u.begun);
@@ -197,8 +177,7 @@ static void write_body(struct st_pack *body, const struct st_fact *fact) {
 }
 
 void st_fact_write(struct st_pack *out, const struct st_fact *fact) {
-    /* The body is written in place, behind room for the longest length, then moved up to it: bodies are tens of
-     * bytes. */
+    /* The body is written in place, behind room for the longest length, then moved up to it. */
     st_pack_u(out, fact->type);
     size_t at = out->len;
     st_pack_fixed(out, 0, 5);
@@ -244,8 +223,8 @@ bool st_fact_read(struct st_unpack *in, struct st_fact *fact) {
         fact->u.object.len = st_unpack_u(&body);
         body.failed |= !object_name_valid(fact->u.object.name);
         break;
-    case ST_FACT_append:
-        read_append(&body, &fact->u.append);
+    case ST_FACT_appends:
+        read_appends(&body, &fact->u.appends);
         break;
     case ST_FACT_pooled:
         fact->u.begun = st_unpack_u(&body);

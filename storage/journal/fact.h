@@ -9,39 +9,29 @@
  *   topic_deleted   id topic
  *   producer_ids    u count                      (the block begins where the last one ended)
  *   object          s name, u length             (at most one per entry, before its appends)
- *   append          id topic, u partition, i base offset, u records, u flags, u position, u length, i max timestamp,
- *                   with ST_APPEND_PRODUCER: u producer id, u epoch, u first sequence
+ *   appends         appends.h
  *   pooled          u begun                      (the slot that its writer had applied; pool.h)
  *   refused         u error                      (refusals.def)
  *   duplicate       i base offset, i append time of the batch that stands
  *   key             id topic, s key, 8 and 8 hash of the request, i store time, u partitions, each, in their order:
  *                   u partition, i base offset, u records
  *   forgotten       i store time
- * position counts from the start of the object's data, or of the entry's inline area. A body longer than its fields is
- * a fact of a newer level: it does not decode. In a pooled commit there is one append, refused or duplicate for each
- * request, in the order of the requests.
+ * A body longer than its fields is a fact of a newer level: it does not decode. In a pooled commit there is one batch
+ * of an appends, a refused or a duplicate for each request, in the order of the requests.
  */
 #ifndef ST_FACT_H
 #define ST_FACT_H
 
 #include "storage/engine.h"
-#include "storage/journal/pack.h"
+#include "storage/journal/appends.h"
 
 #define ST_LEVEL 1
-/* Bytes of one run, so of one batch: whoever reads a row takes so much memory on its word. */
-#define ST_RUN_MAX (256u << 20)
 #define ST_CONFIGS_MAX 128
 
 enum st_fact_type {
 #define FACT(number, name) ST_FACT_##name = number,
 #include "storage/journal/facts.def"
 #undef FACT
-};
-
-enum st_append_flag {
-    ST_APPEND_INLINE = 1,      /* bytes ride in the entry, else in its object */
-    ST_APPEND_PRODUCER = 2,    /* an idempotent producer's batch */
-    ST_APPEND_TIME = 4,        /* log append time: max timestamp is the time of all records, set when served */
 };
 
 struct st_fact_topic {
@@ -51,19 +41,6 @@ struct st_fact_topic {
     int64_t first_offset;
     uint32_t config_count;
     struct kp_slice configs; /* encoded pairs */
-};
-
-struct st_fact_append {
-    struct kp_uuid topic_id;
-    int32_t partition;
-    int64_t base;
-    int32_t count;
-    uint32_t flags;
-    uint32_t position, len;
-    int64_t max_timestamp_ms;
-    int64_t producer_id;
-    int16_t epoch;
-    int32_t first_sequence;
 };
 
 #define ST_KEY_MAX 255
@@ -88,7 +65,7 @@ struct st_fact {
             struct kp_slice name;
             uint64_t len;
         } object;
-        struct st_fact_append append;
+        struct st_fact_appends appends;
         uint64_t begun;        /* pooled */
         enum st_error refused; /* never ST_OK */
         struct {

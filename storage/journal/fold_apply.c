@@ -174,6 +174,17 @@ static enum st_apply stage_append(struct staging *staging, const struct st_entry
     return known || stage_producer(staging, partition) ? ST_APPLY_OK : ST_APPLY_NO_MEMORY;
 }
 
+static enum st_apply stage_appends(struct staging *staging, const struct st_entry *entry,
+                                   const struct st_fact_appends *fact) {
+    struct st_append_reader reader = st_append_reader(fact);
+    struct st_fact_append append;
+    enum st_apply result = ST_APPLY_OK;
+    while (result == ST_APPLY_OK && st_append_next(&reader, &append)) {
+        result = stage_append(staging, entry, &append);
+    }
+    return result;
+}
+
 /* Says of its whole commit what it is, so it comes first. */
 static enum st_apply stage_pooled(struct staging *staging, bool first) {
     struct st_fold *fold = staging->fold;
@@ -253,8 +264,8 @@ static enum st_apply stage_fact(struct staging *staging, const struct st_entry *
         return ST_APPLY_OK;
     case ST_FACT_object:
         return stage_object(staging, fact);
-    case ST_FACT_append:
-        return stage_append(staging, entry, &fact->u.append);
+    case ST_FACT_appends:
+        return stage_appends(staging, entry, &fact->u.appends);
     case ST_FACT_pooled:
         return stage_pooled(staging, first);
     case ST_FACT_refused:
@@ -333,6 +344,14 @@ static void apply_append(struct staging *staging, const struct st_fact_append *f
     }
 }
 
+static void apply_appends(struct staging *staging, const struct st_fact_appends *fact, uint64_t slot) {
+    struct st_append_reader reader = st_append_reader(fact);
+    struct st_fact_append append;
+    while (st_append_next(&reader, &append)) {
+        apply_append(staging, &append, slot);
+    }
+}
+
 static void apply_object(struct staging *staging, struct kp_slice name, uint64_t len, uint64_t slot) {
     struct st_fold *fold = staging->fold;
     fold->objects[fold->object_count++] =
@@ -346,7 +365,7 @@ static void apply_object(struct staging *staging, struct kp_slice name, uint64_t
 
 /* What the facts of a pooled commit say together, one after the other. */
 static void note_outcome(struct st_pooled_outcome *outcome, const struct st_fact *fact, bool *made_true) {
-    if (fact->type == ST_FACT_append || fact->type == ST_FACT_duplicate) {
+    if (fact->type == ST_FACT_appends || fact->type == ST_FACT_duplicate) {
         *made_true = true;
         outcome->verdict = ST_OK;
     } else if (fact->type == ST_FACT_refused && !*made_true && outcome->verdict == ST_OK) {
@@ -397,8 +416,8 @@ static void apply_fact(struct staging *staging, const struct st_fact *fact, uint
     case ST_FACT_object:
         apply_object(staging, fact->u.object.name, fact->u.object.len, slot);
         break;
-    case ST_FACT_append:
-        apply_append(staging, &fact->u.append, slot);
+    case ST_FACT_appends:
+        apply_appends(staging, &fact->u.appends, slot);
         break;
     case ST_FACT_key:
         apply_key(staging, &fact->u.key);

@@ -1,19 +1,15 @@
 /*
- * The last batches of a producer in a partition. Sequences count records and wrap from 2^31 - 1 to 0, so they stand on
- * a circle: what lies less than half of it ahead is early, the rest is the past.
+ * The last batches of a producer in a partition. Sequences wrap (st_sequence_add), so they stand on a circle: what lies
+ * less than half of it ahead is early, the rest is the past.
  */
 #include "storage/journal/fold.h"
-
-static int32_t sequence_add(int32_t sequence, int32_t count) {
-    return (int32_t)(((int64_t)sequence + count) & INT32_MAX); /* wraps from 2^31 - 1 to 0 */
-}
 
 enum st_sequence st_window_check(const struct st_window *window, int16_t epoch, int32_t first_sequence, int32_t count,
                                  const struct st_window_batch **duplicate) {
     if (window == NULL || window->count == 0) {
         return first_sequence == 0 ? ST_SEQUENCE_NEXT : ST_SEQUENCE_UNKNOWN;
     }
-    int32_t last = sequence_add(first_sequence, count - 1);
+    int32_t last = st_sequence_add(first_sequence, count - 1);
     for (uint8_t i = 0; epoch == window->epoch && i < window->count; i++) {
         if (window->batches[i].first_sequence == first_sequence && window->batches[i].last_sequence == last) {
             *duplicate = &window->batches[i];
@@ -26,7 +22,7 @@ enum st_sequence st_window_check(const struct st_window *window, int16_t epoch, 
     if (epoch > window->epoch) {
         return first_sequence == 0 ? ST_SEQUENCE_NEXT : ST_SEQUENCE_EARLY;
     }
-    int32_t expected = sequence_add(window->batches[0].last_sequence, 1);
+    int32_t expected = st_sequence_add(window->batches[0].last_sequence, 1);
     if (first_sequence == expected) {
         return ST_SEQUENCE_NEXT;
     }
@@ -47,7 +43,7 @@ void st_window_add(struct st_window *window, int16_t epoch, int32_t first_sequen
     memmove(&window->batches[1], &window->batches[0], (window->count - 1u) * sizeof window->batches[0]);
     window->batches[0] = (struct st_window_batch){
         .first_sequence = first_sequence,
-        .last_sequence = sequence_add(first_sequence, count - 1),
+        .last_sequence = st_sequence_add(first_sequence, count - 1),
         .base = base,
         .append_time_ms = append_time_ms,
     };

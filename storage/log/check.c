@@ -65,6 +65,15 @@ static struct st_window *producer_window(struct st_build *build, struct st_parti
     return &fresh->window;
 }
 
+void st_build_fact(struct st_build *build, const struct st_fact *fact) {
+    st_build_facts_end(build);
+    st_fact_write(&build->facts, fact);
+}
+
+void st_build_facts_end(struct st_build *build) {
+    st_append_writer_end(&build->appends, &build->facts);
+}
+
 /* Writes the fact and moves the partition's next end. */
 static void accept_append(struct st_build *build, struct st_append_request *append, struct st_partition *partition,
                           struct st_window *window) {
@@ -88,24 +97,20 @@ static void accept_append(struct st_build *build, struct st_append_request *appe
     }
     append->base = partition->next_end;
     append->log_start = partition->log_start;
-    struct st_fact fact = {
-        .type = ST_FACT_append,
-        .u.append =
-            {
-                .topic_id = append->topic_id,
-                .partition = append->partition,
-                .base = append->base,
-                .count = append->count,
-                .flags = flags | (window != NULL ? (uint32_t)ST_APPEND_PRODUCER : 0),
-                .position = position,
-                .len = (uint32_t)append->bytes.len,
-                .max_timestamp_ms = time_ms,
-                .producer_id = append->producer_id,
-                .epoch = append->epoch,
-                .first_sequence = append->first_sequence,
-            },
+    struct st_fact_append fact = {
+        .topic_id = append->topic_id,
+        .partition = append->partition,
+        .base = append->base,
+        .count = append->count,
+        .flags = flags | (window != NULL ? (uint32_t)ST_APPEND_PRODUCER : 0),
+        .position = position,
+        .len = (uint32_t)append->bytes.len,
+        .max_timestamp_ms = time_ms,
+        .producer_id = window != NULL ? append->producer_id : -1,
+        .epoch = window != NULL ? append->epoch : (int16_t)-1,
+        .first_sequence = window != NULL ? append->first_sequence : -1,
     };
-    st_fact_write(&build->facts, &fact);
+    st_append_writer_add(&build->appends, &fact, &build->facts);
     build->stores_records = true;
     append->stored = true;
     if (window != NULL) {
@@ -259,7 +264,7 @@ static void decide_create(struct st_build *build, struct st_create_request *crea
                 .configs = kp_slice_of(create->configs.data, create->configs.len),
             },
     };
-    st_fact_write(&build->facts, &fact);
+    st_build_fact(build, &fact);
     request->state = ST_REQUEST_ACCEPTED;
 }
 
@@ -271,7 +276,7 @@ static void decide_delete(struct st_build *build, struct st_delete_request *dele
     }
     if (topic->deleted_mark != build->mark) { /* one fact makes all deletes of it true */
         struct st_fact fact = {.type = ST_FACT_topic_deleted, .u.topic_id = delete->id};
-        st_fact_write(&build->facts, &fact);
+        st_build_fact(build, &fact);
         topic->deleted_mark = build->mark;
     }
     delete->change.request.state = ST_REQUEST_ACCEPTED;
@@ -282,7 +287,7 @@ static void decide_producer_ids(struct st_build *build, struct st_producer_ids_r
     build->producer_ids += ST_PRODUCER_ID_BLOCK;
     struct st_fact fact = {.type = ST_FACT_producer_ids, .u.producer_ids = ST_PRODUCER_ID_BLOCK};
     if (!ST_MUTANT(ids_unwritten)) {
-        st_fact_write(&build->facts, &fact);
+        st_build_fact(build, &fact);
     }
     ids->change.request.state = ST_REQUEST_ACCEPTED;
 }
@@ -339,6 +344,7 @@ void st_build_decide(struct st_build *build) {
         link = &request->next;
     }
     build->flush->last = link;
+    st_build_facts_end(build);
 }
 
 static void copy_inline(const struct st_flush *flush, uint8_t *inline_at) {
@@ -411,6 +417,7 @@ void st_build_begin(struct st_build *build, struct st_engine *engine, struct st_
     };
     kp_arena_init(&build->arena, 16 * 1024 * 1024);
     st_pack_init(&build->facts, ST_FACTS_LIMIT);
+    st_append_writer_init(&build->appends, ST_FACTS_LIMIT);
 }
 
 void st_build_forget(struct st_build *build, const struct st_engine *engine) {
@@ -420,6 +427,7 @@ void st_build_forget(struct st_build *build, const struct st_engine *engine) {
 
 void st_build_end(struct st_build *build) {
     st_pack_release(&build->facts);
+    st_append_writer_release(&build->appends);
     kp_arena_release(&build->arena);
 }
 

@@ -20,6 +20,7 @@ struct st_build {
     struct kp_arena arena; /* windows of this build */
     struct st_fresh_producer *fresh;
     struct st_pack facts; /* in the order of the requests */
+    struct st_append_writer appends; /* accepted last, on their way to the facts */
     bool stores_records;
     bool in_object; /* the record bytes lie in an object */
     bool pooled;    /* requests on their way into the pool, or out of it: their positions stand already */
@@ -36,6 +37,9 @@ void st_build_begin(struct st_build *build, struct st_engine *engine, struct st_
 void st_build_end(struct st_build *build);
 /* The entry is to forget the keys whose time is over. */
 void st_build_forget(struct st_build *build, const struct st_engine *engine);
+/* Writes a fact behind what was accepted before it; the facts are complete. */
+void st_build_fact(struct st_build *build, const struct st_fact *fact);
+void st_build_facts_end(struct st_build *build);
 /* Decides all requests of build->flush. Those that are to be held leave it. */
 void st_build_decide(struct st_build *build);
 /* Why an append without a producer cannot be accepted now; ST_OK: it can. */

@@ -146,7 +146,7 @@ static struct st_append_request append_of(const struct st_pooled *request, const
 }
 
 /* The fact of an append that was accepted is written by deciding it; of any other here. */
-static void write_outcome(struct st_pack *facts, const struct st_append_request *append) {
+static void write_outcome(struct st_build *build, const struct st_append_request *append) {
     struct st_fact fact = {.type = ST_FACT_duplicate};
     if (append->stored) {
         return;
@@ -158,7 +158,7 @@ static void write_outcome(struct st_pack *facts, const struct st_append_request 
         fact.u.duplicate.base = append->base;
         fact.u.duplicate.append_time_ms = append->append_time_ms;
     }
-    st_fact_write(facts, &fact);
+    st_build_fact(build, &fact);
 }
 
 /* The appends that a key is for, the first of which was read: they are decided together. What they share lives as long
@@ -189,7 +189,7 @@ static void decide_keyed(struct st_build *build, const struct st_pooled *request
         st_build_append(build, &parts[i]);
     }
     for (size_t i = 0; i < keyed->count; i++) {
-        write_outcome(&build->facts, &parts[i]);
+        write_outcome(build, &parts[i]);
     }
 }
 
@@ -199,6 +199,7 @@ static bool decide_request(struct combining *combining, const struct st_pooled *
     struct st_unpack in = st_unpack_of(request->appends);
     struct st_pooled_append pooled;
     build->facts.len = 0;
+    st_append_writer_drop(&build->appends);
     build->in_object = request->object_len > 0;
     build->stores_records = false;
     while (!build->facts.failed && st_unpack_left(&in) > 0 && st_pooled_next(&in, &pooled)) {
@@ -214,8 +215,9 @@ static bool decide_request(struct combining *combining, const struct st_pooled *
             append.request.state = ST_REQUEST_DECIDED; /* else it might wait for ever */
             append.request.error = ST_REFUSED;
         }
-        write_outcome(&build->facts, &append);
+        write_outcome(build, &append);
     }
+    st_build_facts_end(build);
     return true;
 }
 
@@ -320,24 +322,39 @@ struct kp_blob *st_flush_combine(struct st_commit_op *op, struct st_fold *fold, 
 
 /* ---- the entry answers the flush ---- */
 
-/* The next fact that is an outcome. */
-static bool next_outcome(struct st_unpack *facts, struct st_fact *fact) {
-    while (st_unpack_left(facts) > 0 && st_fact_read(facts, fact)) {
-        if (fact->type == ST_FACT_append || fact->type == ST_FACT_refused || fact->type == ST_FACT_duplicate) {
+/* The outcomes of a commit's requests, one by one. */
+struct outcomes {
+    struct st_unpack facts;
+    struct st_append_reader appends; /* of the fact read last */
+};
+
+/* The next one: a batch that was appended, or a fact that is an outcome. */
+static bool next_outcome(struct outcomes *outcomes, struct st_fact *fact, struct st_fact_append *appended) {
+    if (st_append_next(&outcomes->appends, appended)) {
+        fact->type = ST_FACT_appends;
+        return true;
+    }
+    while (st_unpack_left(&outcomes->facts) > 0 && st_fact_read(&outcomes->facts, fact)) {
+        if (fact->type == ST_FACT_appends) {
+            outcomes->appends = st_append_reader(&fact->u.appends);
+            return st_append_next(&outcomes->appends, appended);
+        }
+        if (fact->type == ST_FACT_refused || fact->type == ST_FACT_duplicate) {
             return true;
         }
     }
     return false;
 }
 
-static void take_outcome(struct st_append_request *append, const struct st_fold *fold, const struct st_fact *fact) {
+static void take_outcome(struct st_append_request *append, const struct st_fold *fold, const struct st_fact *fact,
+                         const struct st_fact_append *appended) {
     const struct st_partition *partition = st_fold_partition(fold, &append->topic_id, append->partition);
     append->log_start = partition != NULL ? partition->log_start : -1;
     switch (fact->type) {
-    case ST_FACT_append:
-        append->base = fact->u.append.base;
-        append->append_time_ms = (fact->u.append.flags & ST_APPEND_TIME) != 0 ? fact->u.append.max_timestamp_ms : -1;
-        append->position = fact->u.append.position;
+    case ST_FACT_appends:
+        append->base = appended->base;
+        append->append_time_ms = (appended->flags & ST_APPEND_TIME) != 0 ? appended->max_timestamp_ms : -1;
+        append->position = appended->position;
         append->stored = true;
         break;
     case ST_FACT_duplicate:
@@ -352,14 +369,15 @@ static void take_outcome(struct st_append_request *append, const struct st_fold 
 
 void st_flush_decided(struct st_commit_op *op, const struct st_fold *fold, struct kp_slice facts) {
     struct st_flush *flush = ST_OWNER(op, struct st_flush, commit);
-    struct st_unpack in = st_unpack_of(facts);
+    struct outcomes outcomes = {.facts = st_unpack_of(facts)};
     for (struct st_request *r = flush->first; r != NULL; r = r->next) {
         struct st_fact fact;
+        struct st_fact_append appended;
         if (r->state != ST_REQUEST_ACCEPTED) {
             continue;
         }
-        if (next_outcome(&in, &fact)) {
-            take_outcome(ST_OWNER(r, struct st_append_request, request), fold, &fact);
+        if (next_outcome(&outcomes, &fact, &appended)) {
+            take_outcome(ST_OWNER(r, struct st_append_request, request), fold, &fact, &appended);
         } else { /* no writer leaves one out */
             r->state = ST_REQUEST_DECIDED;
             r->error = ST_UNKNOWN;

@@ -6,7 +6,7 @@
 #include "storage/runtime/backoff.h"
 #include "storage/runtime/metrics.h"
 
-#define FACT_ESTIMATE 80 /* an append fact with producer is about 60 bytes */
+#define FACT_ESTIMATE 80 /* an append is at most this: a fact and a run of its own, with a producer */
 #define KEY_ESTIMATE 352 /* a key fact with one part, counted for each part */
 
 static void pump(struct st_engine *engine);
@@ -36,12 +36,16 @@ static bool object_add(struct st_flush *flush, struct st_append_request *append)
     return true;
 }
 
-/* The flush outgrew the inline limit: from here on its bytes live in an object. */
-static bool object_begin(struct st_flush *flush, size_t next_len) {
+/* Its bytes are too many for the entry. */
+static bool is_large(const struct st_flush *flush) {
+    return flush->object.blob != NULL || flush->bytes > flush->engine->store->profile.inline_limit;
+}
+
+/* The flush outgrew the inline limit: from here on its bytes live in an object. `more` are sure to come. */
+static bool object_begin(struct st_flush *flush, size_t more) {
     struct st_engine *engine = flush->engine;
-    size_t unit = engine->flusher.unit_bytes;
     if (!st_object_buffer_begin(&engine->flusher.slabs, &engine->store->profile, &flush->object,
-                                flush->bytes + (unit > next_len ? unit : next_len))) {
+                                flush->bytes + more)) {
         return false;
     }
     for (struct st_request *r = flush->first; r != NULL; r = r->next) {
@@ -70,7 +74,6 @@ static void flush_free(struct st_flush *flush) {
     free(flush);
 }
 
-/* Ends all requests of a flush that has left the queue. */
 static void flush_end(struct st_flush *flush, enum st_error error) {
     struct st_engine *engine = flush->engine;
     struct st_request *list = flush->first;
@@ -102,6 +105,12 @@ static void queue_remove(struct st_flush *flush) {
     }
 }
 
+/* It leaves the queue, and all its requests end. */
+static void flush_leave(struct st_flush *flush, enum st_error error) {
+    queue_remove(flush);
+    flush_end(flush, error);
+}
+
 /* ---- commit ---- */
 
 static struct kp_blob *commit_build(struct st_commit_op *op, struct st_fold *fold) {
@@ -130,8 +139,7 @@ static void commit_finished(struct st_commit_op *op, enum st_error error, uint64
         st_cache_committed(engine, flush, slot, body);
         st_checkpoints_consider(engine);
     }
-    queue_remove(flush);
-    flush_end(flush, error);
+    flush_leave(flush, error);
     pump(engine);
 }
 
@@ -163,8 +171,7 @@ static void upload_done(struct st_object_put *op) {
     st_engine_store_failed(engine, op->error);
     if (!flush_wanted(flush)) {
         engine->flusher.uploading--;
-        queue_remove(flush);
-        flush_end(flush, ST_REFUSED); /* no entry ever named the object */
+        flush_leave(flush, ST_REFUSED); /* no entry ever named the object */
         pump(engine);
         return;
     }
@@ -203,12 +210,19 @@ static bool flush_is_full(const struct st_flush *flush) {
 
 static void flush_close(struct st_flush *flush) {
     struct st_flusher *flusher = &flush->engine->flusher;
+    bool large = is_large(flush);
     flusher->open = NULL;
     flush->closed_ns = st_now_ns(flush->engine->loop);
-    st_pace_closed(&flusher->pace, &flush->engine->store->profile, flush->closed_ns, flush->bytes,
-                   flush->object.blob != NULL);
+    st_pace_closed(&flusher->pace, &flush->engine->store->profile, flush->closed_ns, flush->bytes, large);
     if (flush->object.blob == NULL) {
+        st_flush_order(flush);
+    }
+    if (!large) {
         flush->state = ST_FLUSH_READY;
+        return;
+    }
+    if (flush->object.blob == NULL && !object_begin(flush, 0)) {
+        flush_leave(flush, ST_NO_MEMORY);
         return;
     }
     flush->state = ST_FLUSH_UPLOADING;
@@ -223,7 +237,7 @@ static void flush_close(struct st_flush *flush) {
 /* When an open flush that is not full may close: not yet where PUTs cost money and one closed a moment ago. */
 static int64_t paced_from(const struct st_engine *engine, const struct st_flush *flush) {
     return st_pace_from(&engine->flusher.pace, &engine->store->profile, st_now_ns(engine->loop), flush->bytes,
-                        flush->object.blob != NULL);
+                        is_large(flush));
 }
 
 /* An open flush closes when nothing is in flight; a large one also while the commit before it is under way, so that the
@@ -239,7 +253,7 @@ static bool may_close(const struct st_engine *engine, const struct st_flush *flu
     if (flusher->oldest == flush) {
         return true;
     }
-    if (flush->object.blob == NULL) {
+    if (!is_large(flush)) {
         return full;
     }
     bool upload_free = flusher->uploading < profile->uploads_in_flight;
@@ -306,11 +320,14 @@ static struct st_flush *flush_open(struct st_engine *engine) {
 
 /* Puts the batch where the flush keeps its bytes. */
 static bool flush_take_bytes(struct st_flush *flush, struct st_append_request *append) {
-    size_t inline_limit = flush->engine->store->profile.inline_limit;
-    if (flush->object.blob == NULL && flush->bytes + append->bytes.len <= inline_limit) {
+    const struct st_store_profile *profile = &flush->engine->store->profile;
+    bool fits_entry = flush->object.blob == NULL && flush->bytes + append->bytes.len <= profile->inline_limit;
+    if (fits_entry || profile->gathers_frames) {
         return true;
     }
-    return (flush->object.blob != NULL || object_begin(flush, append->bytes.len)) && object_add(flush, append);
+    size_t unit = flush->engine->flusher.unit_bytes;
+    size_t more = unit > append->bytes.len ? unit : append->bytes.len;
+    return (flush->object.blob != NULL || object_begin(flush, more)) && object_add(flush, append);
 }
 
 /* True when the request does not fit behind what the open flush holds. */
@@ -385,8 +402,7 @@ void st_flusher_reconsider(struct st_engine *engine) {
         struct st_flush *next = flush->next;
         if (flush->state == ST_FLUSH_UPLOADING && !flush->put_flying && !flush_wanted(flush)) {
             engine->flusher.uploading--;
-            queue_remove(flush);
-            flush_end(flush, ST_REFUSED);
+            flush_leave(flush, ST_REFUSED);
         }
         flush = next;
     }

@@ -8,7 +8,8 @@
  *
  * Record bytes are copied once. A flush begins with references to the frames that the batches arrived in; if it stays
  * under the inline limit they are copied into the entry when it is built. When it outgrows the limit, an object buffer
- * is taken, and what is there and what comes is copied into that; the frames are let go.
+ * is taken, and what is there and what comes is copied into that; the frames are let go. Where the profile has
+ * `gathers_frames` all of it is copied when the flush closes, partition by partition (flush_order.c).
  */
 #ifndef ST_FLUSH_H
 #define ST_FLUSH_H
@@ -121,6 +122,8 @@ void st_flusher_reconsider(struct st_engine *engine);
 /* True when the put of the flush that holds the request may have made it true. */
 bool st_flusher_perhaps_stored(const struct st_engine *engine, const struct st_request *request);
 
+/* flush_order.c: brings the appends of each partition together, none of whose bytes lies in the object yet. */
+void st_flush_order(struct st_flush *flush);
 /* check.c: decides every request against the fold and builds the entry; NULL when nothing is to be written. */
 struct kp_blob *st_flush_build(struct st_flush *flush, struct st_fold *fold);
 /* combine.c: the same by way of the pool, as members of struct st_commit_op. */

@@ -113,7 +113,7 @@ static void write_key(struct st_build *build, const struct st_append_keyed *keye
     };
     fact.u.key.places = kp_slice_of(places.data, places.len);
     build->facts.failed |= places.failed;
-    st_fact_write(&build->facts, &fact);
+    st_build_fact(build, &fact);
     st_pack_release(&places);
 }
 

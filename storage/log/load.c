@@ -206,49 +206,56 @@ struct entry_row {
     struct st_row row;
 };
 
-/* The rows of an entry's inline area, as the fold merges them. Returns how many. */
-static size_t entry_rows(const struct st_entry *entry, uint64_t slot, struct entry_row *rows, size_t most) {
-    size_t count = 0;
+/* The rows of an entry's inline area, as the fold merges them. */
+struct entry_rows {
+    struct entry_row *at;
+    size_t count, most;
+};
+
+static void add_append(struct entry_rows *rows, const struct st_fact_append *append, uint64_t slot) {
+    size_t i = rows->count;
+    while (i > 0 && (rows->at[i - 1].partition != append->partition ||
+                     !kp_uuid_equal(&rows->at[i - 1].topic_id, &append->topic_id))) {
+        i--;
+    }
+    bool extends = i > 0 && st_row_extend(&rows->at[i - 1].row, append, slot);
+    if (!extends && rows->count < rows->most) {
+        rows->at[rows->count++] = (struct entry_row){
+            .topic_id = append->topic_id, .partition = append->partition, .row = st_row_of(append, slot)};
+    }
+}
+
+static void add_entry(struct entry_rows *rows, const struct st_entry *entry, uint64_t slot) {
     struct st_unpack commits = st_unpack_of(entry->commits);
     struct st_commit commit;
     while (st_commit_next(&commits, &commit)) {
         struct st_unpack facts = st_unpack_of(commit.facts);
         struct st_fact fact;
         while (st_unpack_left(&facts) > 0 && st_fact_read(&facts, &fact)) {
-            const struct st_fact_append *append = &fact.u.append;
-            if (fact.type != ST_FACT_append || (append->flags & ST_APPEND_INLINE) == 0) {
+            if (fact.type != ST_FACT_appends || (fact.u.appends.flags & ST_APPEND_INLINE) == 0) {
                 continue;
             }
-            size_t i = count;
-            while (i > 0 && (rows[i - 1].partition != append->partition ||
-                             !kp_uuid_equal(&rows[i - 1].topic_id, &append->topic_id))) {
-                i--;
+            struct st_append_reader reader = st_append_reader(&fact.u.appends);
+            struct st_fact_append append;
+            while (st_append_next(&reader, &append)) {
+                add_append(rows, &append, slot);
             }
-            if (i > 0 && st_row_extend(&rows[i - 1].row, append, slot)) {
-                continue;
-            }
-            if (count == most) {
-                return count;
-            }
-            rows[count].topic_id = append->topic_id;
-            rows[count].partition = append->partition;
-            rows[count++].row = st_row_of(append, slot);
         }
     }
-    return count;
 }
 
 /* False: out of memory. What is damaged is left out. */
 static bool cache_entry(struct st_engine *engine, const struct st_journal_entry *raw, struct st_cached_blob *owner,
-                        struct entry_row *rows) {
+                        struct entry_rows *rows) {
     struct st_entry entry;
     bool cached = true;
     if (!st_entry_read(raw->body, &entry)) {
         return true;
     }
-    size_t count = entry_rows(&entry, raw->slot, rows, ENTRY_ROWS_MOST);
-    for (size_t i = 0; i < count; i++) {
-        const struct st_row *row = &rows[i].row;
+    rows->count = 0;
+    add_entry(rows, &entry, raw->slot);
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct st_row *row = &rows->at[i].row;
         uint8_t *bytes = (uint8_t *)(uintptr_t)entry.inline_bytes.ptr + row->position;
         if ((size_t)row->position + row->len <= entry.inline_bytes.len && st_run_patch(bytes, row)) {
             cached &= st_cache_add_run(&engine->cache, owner, raw->slot, row->position, kp_slice_of(bytes, row->len));
@@ -262,13 +269,13 @@ static bool cache_page(struct st_engine *engine, const struct st_journal_read *o
     if (op->count == 0) {
         return true;
     }
-    struct entry_row *rows = calloc(ENTRY_ROWS_MOST, sizeof *rows);
-    struct st_cached_blob *owner = rows != NULL ? st_cache_add_blob(&engine->cache, op->blob, cold) : NULL;
+    struct entry_rows rows = {.at = calloc(ENTRY_ROWS_MOST, sizeof *rows.at), .most = ENTRY_ROWS_MOST};
+    struct st_cached_blob *owner = rows.at != NULL ? st_cache_add_blob(&engine->cache, op->blob, cold) : NULL;
     bool cached = owner != NULL;
     for (size_t i = 0; owner != NULL && i < op->count; i++) {
-        cached &= cache_entry(engine, &op->entries[i], owner, rows);
+        cached &= cache_entry(engine, &op->entries[i], owner, &rows);
     }
-    free(rows);
+    free(rows.at);
     return cached;
 }
 

@@ -51,6 +51,7 @@ static void draw_store(struct st_dice *dice, struct sim_plan *plan) {
     for (unsigned i = 0; i < ST_SIM_POOL; i++) {
         draw_class(dice, &plan->store.faults[i]);
     }
+    profile->gathers_frames = st_dice_below(dice, 2) == 0;
 }
 
 static void draw_engine(struct st_dice *dice, struct sim_plan *plan) {

@@ -64,34 +64,68 @@ static inline struct st_fact object_of(const char *name, uint64_t len) {
     return (struct st_fact){.type = ST_FACT_object, .u.object = {.name = kp_slice_cstr(name), .len = len}};
 }
 
-/* An append of 100 bytes. */
+/* The fact of these batches, whose places follow each other. Its bytes are good until 64 more were made. */
+static inline struct st_fact appends_of(const struct st_fact_append *appends, size_t count) {
+    static uint8_t bytes[64][256];
+    static size_t made;
+    struct st_append_writer writer;
+    struct st_pack none;
+    st_append_writer_init(&writer, sizeof bytes[0]);
+    st_pack_init(&none, 0);
+    for (size_t i = 0; i < count; i++) {
+        st_append_writer_add(&writer, &appends[i], &none);
+    }
+    assert_false(none.failed);
+    struct kp_slice runs = packed(&writer.runs);
+    uint8_t *kept = bytes[made++ % 64];
+    memcpy(kept, runs.ptr, runs.len);
+    struct st_fact fact = {
+        .type = ST_FACT_appends,
+        .u.appends = {.flags = writer.flags, .position = writer.position, .runs = kp_slice_of(kept, runs.len)},
+    };
+    st_append_writer_release(&writer);
+    return fact;
+}
+
+/* A batch of 100 bytes. */
+static inline struct st_fact_append batch_of(uint8_t topic, int32_t partition, int64_t base, int32_t count,
+                                             uint32_t flags, uint32_t position) {
+    return (struct st_fact_append){
+        .topic_id = id_of(topic),
+        .partition = partition,
+        .base = base,
+        .count = count,
+        .flags = flags,
+        .position = position,
+        .len = 100,
+        .max_timestamp_ms = 1000 + base % 100000,
+        .producer_id = -1,
+        .epoch = -1,
+        .first_sequence = -1,
+    };
+}
+
+/* ... alone in a fact. */
 static inline struct st_fact append_of(uint8_t topic, int32_t partition, int64_t base, int32_t count, uint32_t flags,
                                        uint32_t position) {
-    return (struct st_fact){
-        .type = ST_FACT_append,
-        .u.append = {
-            .topic_id = id_of(topic),
-            .partition = partition,
-            .base = base,
-            .count = count,
-            .flags = flags,
-            .position = position,
-            .len = 100,
-            .max_timestamp_ms = 1000 + base % 100000,
-            .producer_id = -1,
-            .epoch = -1,
-            .first_sequence = -1,
-        },
-    };
+    struct st_fact_append batch = batch_of(topic, partition, base, count, flags, position);
+    return appends_of(&batch, 1);
+}
+
+static inline struct st_fact_append producer_batch(uint8_t topic, int64_t base, int32_t count, uint32_t position,
+                                                   int64_t producer_id, int16_t epoch, int32_t first_sequence) {
+    struct st_fact_append batch =
+        batch_of(topic, 0, base, count, ST_APPEND_INLINE | ST_APPEND_PRODUCER, position);
+    batch.producer_id = producer_id;
+    batch.epoch = epoch;
+    batch.first_sequence = first_sequence;
+    return batch;
 }
 
 static inline struct st_fact producer_append(uint8_t topic, int64_t base, int32_t count, uint32_t position,
                                              int64_t producer_id, int16_t epoch, int32_t first_sequence) {
-    struct st_fact fact = append_of(topic, 0, base, count, ST_APPEND_INLINE | ST_APPEND_PRODUCER, position);
-    fact.u.append.producer_id = producer_id;
-    fact.u.append.epoch = epoch;
-    fact.u.append.first_sequence = first_sequence;
-    return fact;
+    struct st_fact_append batch = producer_batch(topic, base, count, position, producer_id, epoch, first_sequence);
+    return appends_of(&batch, 1);
 }
 
 /* ---- entries ---- */

@@ -166,9 +166,9 @@ static void the_time_reached_never_falls_along_the_rows(void **state) {
     struct st_fold *fold = fold_with_topic(1, "a", 1);
     static const int64_t times[] = {500, 300, 700};
     for (int i = 0; i < 3; i++) {
-        struct st_fact fact = append_of(1, 0, i, 1, INLINE, 0);
-        fact.u.append.max_timestamp_ms = times[i];
-        assert_int_equal(APPLY(fold, 100, fact), ST_APPLY_OK);
+        struct st_fact_append batch = batch_of(1, 0, i, 1, INLINE, 0);
+        batch.max_timestamp_ms = times[i];
+        assert_int_equal(APPLY(fold, 100, appends_of(&batch, 1)), ST_APPLY_OK);
     }
     const struct st_partition *partition = partition_of(fold, 1, 0);
     assert_int_equal(partition->rows[1].max_timestamp_ms, 300);
@@ -195,12 +195,9 @@ static void an_offset_may_reach_the_greatest_number_and_not_pass_it(void **state
     struct st_fact topic = topic_created(1, "a", 1);
     topic.u.topic.first_offset = INT64_MAX - 5;
     assert_int_equal(APPLY(fold, 0, topic), ST_APPLY_OK);
-    struct st_fact five = append_of(1, 0, INT64_MAX - 5, 5, INLINE, 0), one = append_of(1, 0, 0, 1, INLINE, 0);
-    five.u.append.max_timestamp_ms = one.u.append.max_timestamp_ms = 0;
-    assert_int_equal(APPLY(fold, 100, five), ST_APPLY_OK);
+    assert_int_equal(APPLY(fold, 100, append_of(1, 0, INT64_MAX - 5, 5, INLINE, 0)), ST_APPLY_OK);
     assert_true(partition_of(fold, 1, 0)->end == INT64_MAX);
-    one.u.append.base = INT64_MAX;
-    assert_int_equal(APPLY(fold, 100, one), ST_APPLY_DAMAGED);
+    assert_int_equal(APPLY(fold, 100, append_of(1, 0, INT64_MAX, 1, INLINE, 0)), ST_APPLY_DAMAGED);
     st_fold_free(fold);
 }
 
