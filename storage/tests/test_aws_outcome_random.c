@@ -84,7 +84,7 @@ static void what_is_told_is_true(void **state) {
     (void)state;
     struct st_http_client *http = fixture_new();
     struct st_aws_client client = {.loop = http->loop, .http = http, .region = "r"};
-    struct st_aws_service service = {.client = &client, .name = "s3", .endpoint = "https://h", .tls = true};
+    struct st_aws_service service = {.client = &client, .name = "s3", .endpoint = "https://h", .unsigned_bodies = true};
     unsigned ends[3] = {0};
     setenv("AWS_ACCESS_KEY_ID", "id", 1);
     setenv("AWS_SECRET_ACCESS_KEY", "secret", 1);

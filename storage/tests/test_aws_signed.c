@@ -41,7 +41,7 @@ static void wait_for(struct bench *bench) {
 }
 
 static void service(struct bench *bench, struct st_aws_service *service, const char *name, const char *variable) {
-    *service = (struct st_aws_service){.client = &bench->client, .tls = strncmp(getenv(variable), "https", 5) == 0};
+    *service = (struct st_aws_service){.client = &bench->client, .unsigned_bodies = strncmp(getenv(variable), "https", 5) == 0};
     snprintf(service->name, sizeof service->name, "%s", name);
     snprintf(service->endpoint, sizeof service->endpoint, "%s", getenv(variable));
 }
@@ -122,7 +122,7 @@ static void names_of_every_kind_are_signed_as_the_server_reads_them(void **state
 static void over_tls_too_where_bodies_are_not_signed(void **state) {
     struct bench *bench = *state;
     service(bench, &bench->s3, "s3", "AWS_PARTS_S3_TLS");
-    assert_true(bench->s3.tls);
+    assert_true(bench->s3.unsigned_bodies);
     check_names(bench);
 }
 

@@ -94,7 +94,7 @@ static void at_aws_the_host_names_the_bucket_unless_it_has_dots(void **state) {
     struct st_aws_place place = placed("s3://bucket/a/b?table=tab", "eu-west-1");
     assert_string_equal(place.s3, "https://bucket.s3.eu-west-1.amazonaws.com");
     assert_string_equal(place.dynamodb, "https://dynamodb.eu-west-1.amazonaws.com");
-    assert_true(place.s3_tls && place.dynamodb_tls);
+    assert_true(place.s3_private);
     assert_string_equal(place.bucket_path, "");
     assert_string_equal(place.objects, "/a/b/");
     place = placed("s3://my.bucket?table=tab", "cn-north-1");
@@ -104,6 +104,30 @@ static void at_aws_the_host_names_the_bucket_unless_it_has_dots(void **state) {
     assert_string_equal(place.objects, "/my.bucket/");
 }
 
+static void tls_and_this_machine_itself_are_private(void **state) {
+    (void)state;
+    static const struct {
+        const char *url;
+        bool private;
+    } cases[] = {
+        {"s3://b?table=tab&endpoint=https://h", true},
+        {"s3://b?table=tab&endpoint=http://h", false},
+        {"s3://b?table=tab&endpoint=http://127.0.0.1:9", true},
+        {"s3://b?table=tab&endpoint=http://127.1.2.3", true},
+        {"s3://b?table=tab&endpoint=http://localhost:9", true},
+        {"s3://b?table=tab&endpoint=http://localhost.x", false},
+        {"s3://b?table=tab&endpoint=http://[::1]:9", true},
+        {"s3://b?table=tab&endpoint=http://127.0.0.1.x", false},
+        {"s3://b?table=tab&endpoint=http://128.0.0.1", false},
+        {"s3://b?table=tab&endpoint=http://1.127.0.0", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        if (placed(cases[i].url, "r").s3_private != cases[i].private) {
+            fail_msg("%s", cases[i].url);
+        }
+    }
+}
+
 static void endpoints_of_the_url_go_before_those_of_the_environment(void **state) {
     (void)state;
     setenv("AWS_ENDPOINT_URL", "http://general:1/", 1);
@@ -111,13 +135,13 @@ static void endpoints_of_the_url_go_before_those_of_the_environment(void **state
     assert_string_equal(place.s3, "http://general:1");
     assert_string_equal(place.dynamodb, "http://general:1");
     assert_string_equal(place.objects, "/bucket/");
-    assert_false(place.s3_tls);
+    assert_false(place.s3_private);
     setenv("AWS_ENDPOINT_URL_S3", "https://s3:2", 1);
     setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://dynamodb:3", 1);
     place = placed("s3://bucket/x?table=tab", "r");
     assert_string_equal(place.s3, "https://s3:2");
     assert_string_equal(place.dynamodb, "http://dynamodb:3");
-    assert_true(place.s3_tls && !place.dynamodb_tls);
+    assert_true(place.s3_private);
     place = placed("s3://bucket?table=tab&endpoint=http://own:4&endpoint_dynamodb=http://table:5", "r");
     assert_string_equal(place.s3, "http://own:4");
     assert_string_equal(place.dynamodb, "http://table:5");
@@ -140,6 +164,7 @@ int main(void) {
         cmocka_unit_test_setup(everything_that_can_be_said_is_understood, no_environment),
         cmocka_unit_test_setup(every_wrong_url_is_refused_in_one_sentence, no_environment),
         cmocka_unit_test_setup(at_aws_the_host_names_the_bucket_unless_it_has_dots, no_environment),
+        cmocka_unit_test_setup(tls_and_this_machine_itself_are_private, no_environment),
         cmocka_unit_test_setup(endpoints_of_the_url_go_before_those_of_the_environment, no_environment),
         cmocka_unit_test_setup(a_wrong_endpoint_of_the_environment_is_refused_in_one_sentence, no_environment),
     };

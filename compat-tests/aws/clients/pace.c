@@ -71,6 +71,7 @@ static void open_producer(struct run *run, char **argv) {
     set(conf, "max.in.flight", argv[8]);
     set(conf, "socket.nagle.disable", "true");
     set(conf, "queue.buffering.max.messages", "1000000");
+    set(conf, "queue.buffering.max.kbytes", "98304");
     rd_kafka_conf_set_dr_msg_cb(conf, take_report);
     rd_kafka_conf_set_opaque(conf, run);
     run->kafka = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof error);

@@ -170,8 +170,8 @@ static const struct st_store_profile profile = {
 };
 
 static void service_set(struct st_aws *aws, struct st_aws_service *service, const char *name, const char *endpoint,
-                        bool tls) {
-    *service = (struct st_aws_service){.client = &aws->client, .tls = tls};
+                        bool unsigned_bodies) {
+    *service = (struct st_aws_service){.client = &aws->client, .unsigned_bodies = unsigned_bodies};
     snprintf(service->name, sizeof service->name, "%s", name);
     snprintf(service->endpoint, sizeof service->endpoint, "%s", endpoint);
 }
@@ -187,8 +187,8 @@ bool st_aws_connect(struct st_aws *aws, const char *region, char *message, size_
         snprintf(message, size, "Memory is out.");
         return false;
     }
-    service_set(aws, &aws->s3, "s3", aws->place.s3, aws->place.s3_tls);
-    service_set(aws, &aws->dynamodb, "dynamodb", aws->place.dynamodb, aws->place.dynamodb_tls);
+    service_set(aws, &aws->s3, "s3", aws->place.s3, aws->place.s3_private);
+    service_set(aws, &aws->dynamodb, "dynamodb", aws->place.dynamodb, false);
     aws->connected = true;
     return true;
 }

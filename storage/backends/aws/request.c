@@ -479,7 +479,7 @@ static const char *prepare(struct st_aws_try *try) {
     if (len < 0 || (size_t)len >= sizeof try->url || request->header_count > ST_AWS_HEADERS_MAX) {
         return "the request is too long";
     }
-    if (service->tls && strcmp(service->name, "s3") == 0) {
+    if (service->unsigned_bodies) {
         snprintf(try->payload, sizeof try->payload, ST_SIGV4_UNSIGNED);
     } else if (!st_sigv4_hash(request->body, try->payload)) {
         return "no memory for the request";

@@ -37,7 +37,7 @@ struct st_aws_service {
     struct st_aws_client *client;
     char name[16];         /* as SigV4 calls it: "s3", "dynamodb" */
     char endpoint[320];    /* "https://host[:port]", without a path */
-    bool tls;              /* then bodies of S3 are signed as UNSIGNED-PAYLOAD */
+    bool unsigned_bodies;  /* bodies are signed as UNSIGNED-PAYLOAD, which S3 allows: else they are hashed */
     struct st_sigv4_key key; /* the signing key of the day; this module's */
 };
 

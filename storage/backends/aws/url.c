@@ -4,6 +4,7 @@
  * only letters that need no escaping anywhere. */
 #include "storage/backends/aws/url.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,15 +184,22 @@ static const char *chosen(const char *own, const char *general, const char *vari
     return NULL;
 }
 
+static bool is_loopback(const char *host) {
+    struct in_addr address;
+    char name[ST_AWS_ENDPOINT_MAX];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(host, ":"), host);
+    return strcmp(name, "localhost") == 0 || strncmp(host, "[::1]", 5) == 0 ||
+           (inet_pton(AF_INET, name, &address) == 1 && ntohl(address.s_addr) >> 24 == IN_LOOPBACKNET);
+}
+
 /* An endpoint of the environment may end in a slash. */
-static bool take_endpoint(const char *text, char endpoint[ST_AWS_ENDPOINT_MAX], bool *tls, char *message, size_t size) {
+static bool take_endpoint(const char *text, char endpoint[ST_AWS_ENDPOINT_MAX], char *message, size_t size) {
     size_t len = strlen(text);
     snprintf(endpoint, ST_AWS_ENDPOINT_MAX, "%.*s", (int)(len > 0 && text[len - 1] == '/' ? len - 1 : len), text);
     if (len >= ST_AWS_ENDPOINT_MAX || !is_endpoint(endpoint)) {
         snprintf(message, size, "The endpoint \"%.100s\" is not of the form http[s]://host[:port].", text);
         return false;
     }
-    *tls = strncmp(endpoint, "https:", 6) == 0;
     return true;
 }
 
@@ -204,13 +212,14 @@ bool st_aws_place_of(const struct st_aws_url *url, const char *region, struct st
     bool by_host = s3 == NULL && strchr(url->bucket, '.') == NULL;
     snprintf(own, sizeof own, "https://%s%ss3.%s.amazonaws.com%s", by_host ? url->bucket : "", by_host ? "." : "",
              region, suffix);
-    if (!take_endpoint(s3 != NULL ? s3 : own, place->s3, &place->s3_tls, message, size)) {
+    if (!take_endpoint(s3 != NULL ? s3 : own, place->s3, message, size)) {
         return false;
     }
     snprintf(own, sizeof own, "https://dynamodb.%s.amazonaws.com%s", region, suffix);
-    if (!take_endpoint(dynamodb != NULL ? dynamodb : own, place->dynamodb, &place->dynamodb_tls, message, size)) {
+    if (!take_endpoint(dynamodb != NULL ? dynamodb : own, place->dynamodb, message, size)) {
         return false;
     }
+    place->s3_private = strncmp(place->s3, "https:", 6) == 0 || is_loopback(strstr(place->s3, "://") + 3);
     snprintf(place->bucket_path, sizeof place->bucket_path, "%s%s", by_host ? "" : "/", by_host ? "" : url->bucket);
     snprintf(place->objects, sizeof place->objects, "%s/%s%s", place->bucket_path, url->prefix,
              url->prefix[0] != '\0' ? "/" : "");

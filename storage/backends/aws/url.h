@@ -44,7 +44,7 @@ bool st_aws_url_parse(const char *text, struct st_aws_url *url, char *message, s
 /* Where requests go: endpoints without a path, and what stands before an object's name in a path. */
 struct st_aws_place {
     char s3[ST_AWS_ENDPOINT_MAX], dynamodb[ST_AWS_ENDPOINT_MAX];
-    bool s3_tls, dynamodb_tls;
+    bool s3_private; /* nobody on the way can change what is sent: TLS, or an address of this machine */
     char bucket_path[ST_AWS_BUCKET_MAX + 1];                   /* "/bucket", or "" when the host names it */
     char objects[ST_AWS_BUCKET_MAX + ST_AWS_PREFIX_MAX + 3];   /* "/bucket/prefix/": an object's name follows */
 };
