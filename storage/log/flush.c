@@ -7,6 +7,7 @@
 #include "storage/runtime/metrics.h"
 
 #define FACT_ESTIMATE 80 /* an append is at most this: a fact and a run of its own, with a producer */
+#define AT_ONCE (10 * ST_MS) /* within this time come those back who were answered together */
 #define KEY_ESTIMATE 352 /* a key fact with one part, counted for each part */
 
 static void pump(struct st_engine *engine);
@@ -208,16 +209,21 @@ static bool flush_is_full(const struct st_flush *flush) {
            flush->facts_estimate >= ST_ENTRY_COMMITS_MAX;
 }
 
+static struct st_pace_flush pace_of(const struct st_flush *flush) {
+    return (struct st_pace_flush){.bytes = flush->bytes, .object = is_large(flush), .alone = flush->alone};
+}
+
 static void flush_close(struct st_flush *flush) {
     struct st_flusher *flusher = &flush->engine->flusher;
-    bool large = is_large(flush);
+    const struct st_store_profile *profile = &flush->engine->store->profile;
+    const struct st_pace_flush pace = pace_of(flush);
     flusher->open = NULL;
     flush->closed_ns = st_now_ns(flush->engine->loop);
-    st_pace_closed(&flusher->pace, &flush->engine->store->profile, flush->closed_ns, flush->bytes, large);
+    st_pace_closed(&flusher->pace, profile, flush->closed_ns, &pace);
     if (flush->object.blob == NULL) {
         st_flush_order(flush);
     }
-    if (!large) {
+    if (!pace.object) {
         flush->state = ST_FLUSH_READY;
         return;
     }
@@ -227,7 +233,7 @@ static void flush_close(struct st_flush *flush) {
     }
     flush->state = ST_FLUSH_UPLOADING;
     flusher->uploading++;
-    st_object_buffer_close(&flusher->slabs, &flush->engine->store->profile, &flush->object);
+    st_object_buffer_close(&flusher->slabs, profile, &flush->object);
     upload_send(flush);
     if (ST_MUTANT(ack_before_upload) && flush->put_flying) {
         flush->state = ST_FLUSH_READY;
@@ -236,8 +242,8 @@ static void flush_close(struct st_flush *flush) {
 
 /* When an open flush that is not full may close: not yet where PUTs cost money and one closed a moment ago. */
 static int64_t paced_from(const struct st_engine *engine, const struct st_flush *flush) {
-    return st_pace_from(&engine->flusher.pace, &engine->store->profile, st_now_ns(engine->loop), flush->bytes,
-                        is_large(flush));
+    const struct st_pace_flush pace = pace_of(flush);
+    return st_pace_from(&engine->flusher.pace, &engine->store->profile, st_now_ns(engine->loop), &pace);
 }
 
 /* An open flush closes when nothing is in flight; a large one also while the commit before it is under way, so that the
@@ -302,6 +308,8 @@ static struct st_flush *flush_open(struct st_engine *engine) {
         return NULL;
     }
     flush->engine = engine;
+    flush->opened_ns = st_now_ns(engine->loop);
+    flush->alone = flusher->oldest == NULL;
     flush->last = &flush->first;
     flush->put_retry.fn = upload_retry_due;
     flush->commit = (struct st_commit_op){
@@ -376,6 +384,7 @@ void st_flusher_add(struct st_engine *engine, struct st_request *request) {
     }
     *flush->last = request;
     flush->last = &request->next;
+    flush->alone = flush->alone && st_now_ns(engine->loop) - flush->opened_ns <= AT_ONCE;
     flush->request_count++;
     flush->bytes += len;
     flush->facts_estimate += FACT_ESTIMATE;

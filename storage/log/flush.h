@@ -93,6 +93,8 @@ struct st_flush {
     struct st_timer put_retry;
     struct st_commit_op commit;
     int64_t closed_ns;
+    int64_t opened_ns;
+    bool alone;              /* no other was under way when it was opened, and nothing came much later */
 };
 
 struct st_flusher {

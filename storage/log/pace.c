@@ -16,32 +16,32 @@ static uint64_t level_at(const struct st_pace *pace, const struct st_store_profi
     return level > drained ? level - drained : 0;
 }
 
-static bool is_paced(const struct st_pace *pace, const struct st_store_profile *profile, int64_t now_ns, size_t bytes,
-                     bool object) {
+static bool is_paced(const struct st_pace *pace, const struct st_store_profile *profile, int64_t now_ns,
+                     const struct st_pace_flush *flush) {
     if (profile->pacing_ms == 0) {
         return false;
     }
-    return object || (bytes > 0 && profile->inline_bytes_per_s > 0 &&
-                      level_at(pace, profile, now_ns) + bytes > bucket_of(profile));
+    return flush->object || (flush->bytes > 0 && profile->inline_bytes_per_s > 0 &&
+                             level_at(pace, profile, now_ns) + flush->bytes > bucket_of(profile));
 }
 
-int64_t st_pace_from(const struct st_pace *pace, const struct st_store_profile *profile, int64_t now_ns, size_t bytes,
-                     bool object) {
-    if (!pace->began || !is_paced(pace, profile, now_ns, bytes, object)) {
+int64_t st_pace_from(const struct st_pace *pace, const struct st_store_profile *profile, int64_t now_ns,
+                     const struct st_pace_flush *flush) {
+    if (!pace->began || !is_paced(pace, profile, now_ns, flush)) {
         return now_ns;
     }
-    int64_t from = pace->paced_ns + profile->pacing_ms * ST_MS;
+    int64_t from = pace->paced_ns + profile->pacing_ms * ST_MS / (flush->alone ? 2 : 1);
     return from > now_ns ? from : now_ns;
 }
 
-void st_pace_closed(struct st_pace *pace, const struct st_store_profile *profile, int64_t now_ns, size_t bytes,
-                    bool object) {
-    if (is_paced(pace, profile, now_ns, bytes, object)) {
+void st_pace_closed(struct st_pace *pace, const struct st_store_profile *profile, int64_t now_ns,
+                    const struct st_pace_flush *flush) {
+    if (is_paced(pace, profile, now_ns, flush)) {
         pace->began = true;
         pace->paced_ns = now_ns;
     }
-    if (profile->inline_bytes_per_s > 0 && bytes > 0) {
-        pace->level = level_at(pace, profile, now_ns) + bytes;
+    if (profile->inline_bytes_per_s > 0 && flush->bytes > 0) {
+        pace->level = level_at(pace, profile, now_ns) + flush->bytes;
         pace->level_ns = now_ns;
     }
 }
