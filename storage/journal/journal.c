@@ -187,6 +187,7 @@ static void read_done(struct st_journal_read *op) {
     }
     journal->host->store_answered(journal);
     journal->read_failures = 0;
+    journal->read_took_ns = st_now_ns(journal->host->loop) - journal->read_sent_ns;
     if (proven_lately(journal, op->date_ms) || ST_MUTANT(page_unproven) || ST_MUTANT(gap_ignored)) {
         page_take(journal);
         return;
@@ -204,6 +205,7 @@ static void read_send(struct st_journal *journal) {
         .max_bytes = READ_PAGE_BYTES,
         .done = read_done,
     };
+    journal->read_sent_ns = st_now_ns(journal->host->loop);
     st_metrics.journal_reads_total++;
     journal->host->op_started(journal);
     journal->host->store->ops->journal_read(journal->host->store, &journal->read);

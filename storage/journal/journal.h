@@ -81,6 +81,7 @@ struct st_journal {
     struct st_journal_read read;
     bool reading;
     unsigned read_failures; /* in a row */
+    int64_t read_sent_ns, read_took_ns; /* took: of the last one that was answered */
     struct st_timer read_retry;
     bool news;              /* the sync under way brought entries of others */
 

@@ -18,8 +18,14 @@
  * Before its request goes in, a writer has no put under way: the slots that it tried are proven another's.
  *
  * Why it goes on. Everyone who waits has the request itself and can commit it alone. Ranks only save puts that would
- * lose: a writer whose view of the pool is old may put at the same time as another, and one of them loses a slot. The
- * first in rank begins at once; the one at place k takes over when the slot is still open k * TAKEOVER later.
+ * lose: a writer whose view of the pool is old may put at the same time as another, and one of them loses a slot.
+ *
+ * Who reads the pool. If all who wait did, each would read the requests of all. A rank is a hash, so with n waiting the
+ * first has about an n-th of the greatest: who has less than CANDIDATES n-ths reads the pool at once, and learns who is
+ * first; the others look for the next entry, and as long as none comes the bound doubles every TAKEOVER. How many wait
+ * is guessed by the last entry. Among those who read the first commits at once; the one at place k takes over when the
+ * slot is still open k * TAKEOVER later. Where the table is slow, for whatever reason, all of these times grow with it:
+ * who asks more often than it answers makes it no faster.
  *
  * What DESIGN.md leaves open is decided so:
  *  - Only flushes of appends, with idempotency keys or without, go into the pool. Changes of the catalog are rare and
@@ -45,11 +51,17 @@
 #include "storage/runtime/backoff.h"
 #include "storage/runtime/metrics.h"
 
+#define CANDIDATES 2             /* expected to read the pool for a slot; in one slot of seven there is none */
 #define TAKEOVER (30 * ST_MS)
+#define TAKEOVER_READS 8         /* and no less than so many reads of the journal take */
+#define TAKEOVER_MOST ST_SECOND
 #define LOOK_EVERY 8
 #define PAUSE (20 * ST_MS) /* so long nothing was to be committed: others had their chance */
-#define WATCH (10 * ST_MS)
+#define WATCH (15 * ST_MS)
+#define WATCH_READS 2
+#define WATCH_MOST (250 * ST_MS)
 #define PUT_WATCH (50 * ST_MS) /* the put of the request takes long */
+#define DELETED_AFTER 16 /* slots: by then who committed a request has deleted it, unless that failed */
 #define EXPIRES_MS (10 * 60 * 1000)
 #define READ_MOST (1024 * 1024)
 #define COMBINE_MOST 512        /* requests of one entry */
@@ -69,7 +81,6 @@ static void members_drop(struct st_pool *pool) {
     pool->members = NULL;
     pool->member_blob = NULL;
     pool->member_count = 0;
-    pool->members_known = false;
 }
 
 static void read_done(struct st_pool_read *op) {
@@ -91,7 +102,6 @@ static void read_done(struct st_pool_read *op) {
     } else {
         journal->host->store_failed(journal, op->error);
     }
-    pool->members_known = true;
     st_journal_step(journal);
 }
 
@@ -136,6 +146,16 @@ static uint64_t rank(const struct kp_uuid *id, uint64_t slot) {
     struct st_unpack in = st_unpack_of(kp_slice_of(id->bytes, sizeof id->bytes));
     uint64_t high = st_unpack_fixed(&in, 8);
     return st_hash_mix(st_hash_mix(slot, high), st_unpack_fixed(&in, 8));
+}
+
+/* How often the bound on ranks must double until it is above the own one for the next slot. */
+static size_t turns_until_candidate(const struct st_journal *journal) {
+    unsigned __int128 own = rank(&journal->commit->id, journal->fold->slot + 1);
+    size_t turns = 0;
+    for (uint64_t ahead = (uint64_t)(own * journal->pool.crowd / CANDIDATES >> 64); ahead > 0; ahead /= 2) {
+        turns++;
+    }
+    return turns;
 }
 
 /* How many of the known members come before the own request for the next slot. */
@@ -227,6 +247,12 @@ bool st_pooled_fits_alone(const struct st_pooled *request) {
     return fits(&room, request);
 }
 
+/* Decided so long ago that who did it has failed to delete it, or too late for ever. */
+static bool left_behind(const struct st_fold *fold, const struct st_pooled *request) {
+    const struct st_pooled_outcome *outcome = st_fold_pooled(fold, &request->id, request->begun);
+    return request->begun <= fold->slot && (outcome == NULL || outcome->slot + DELETED_AFTER <= fold->slot);
+}
+
 /* The own request and those of the members that may stand in the next slot and fit, in order. */
 static size_t choose(struct st_journal *journal, struct st_pooled *chosen) {
     struct st_pool *pool = &journal->pool;
@@ -245,8 +271,8 @@ static size_t choose(struct st_journal *journal, struct st_pooled *chosen) {
         }
         if (readable && eligible(journal, &others[all])) {
             all++;
-        } else if (!readable || others[all].begun <= journal->fold->slot) {
-            key_add(pool, item->key.bucket, &item->key.id, true); /* damaged, decided, or too late for ever */
+        } else if (!readable || left_behind(journal->fold, &others[all])) {
+            key_add(pool, item->key.bucket, &item->key.id, true);
         }
     }
     if (all > 0) {
@@ -346,12 +372,18 @@ static void turn_due(struct st_timer *timer) {
     st_journal_step(journal);
 }
 
+/* A time that grows with what the table takes to answer. */
+static int64_t stretched(const struct st_journal *journal, int64_t least_ns, int64_t reads, int64_t most_ns) {
+    int64_t slow_ns = reads * journal->read_took_ns;
+    return slow_ns < least_ns ? least_ns : slow_ns < most_ns ? slow_ns : most_ns;
+}
+
 static void watch(struct st_journal *journal) {
     struct st_loop *loop = journal->host->loop;
     struct st_pool *pool = &journal->pool;
     if (pool->watch.heap_index == 0 && !journal->reading) {
         int64_t failing = journal->read_failures > 0 ? st_backoff_ns(loop, journal->read_failures) : 0;
-        st_timer_start(loop, &pool->watch, WATCH + failing);
+        st_timer_start(loop, &pool->watch, stretched(journal, WATCH, WATCH_READS, WATCH_MOST) + failing);
     }
 }
 
@@ -415,6 +447,32 @@ static bool ended(struct st_journal *journal) {
     return false;
 }
 
+/* Reads the pool, and then commits what is in it, when it is this writer's turn to. */
+static void turn(struct st_journal *journal) {
+    struct st_pool *pool = &journal->pool;
+    uint64_t next = journal->fold->slot + 1;
+    bool members_known = pool->members_at == journal->fold->slot;
+    if (pool->turn_slot != next) {
+        pool->turn_slot = next;
+        pool->turn_due = false;
+        st_timer_stop(journal->host->loop, &pool->turn);
+    }
+    if (!pool->turn_due && pool->turn.heap_index == 0) {
+        int64_t turns = (int64_t)(members_known ? place(journal) : turns_until_candidate(journal));
+        pool->turn_due = turns == 0;
+        if (turns > 0) {
+            int64_t turn_ns = stretched(journal, TAKEOVER, TAKEOVER_READS, TAKEOVER_MOST);
+            st_timer_start(journal->host->loop, &pool->turn, turns * turn_ns);
+        }
+    }
+    if (pool->turn_due && members_known) {
+        combine(journal);
+    } else if (pool->turn_due) {
+        pool->turn_due = false;
+        members_read(journal);
+    }
+}
+
 void st_pool_step(struct st_journal *journal) {
     struct st_pool *pool = &journal->pool;
     if (!put_settled(journal) || ended(journal)) {
@@ -427,28 +485,7 @@ void st_pool_step(struct st_journal *journal) {
     if (pool->putting || pool->reading) {
         return;
     }
-    if (!pool->members_known) {
-        members_read(journal);
-        return;
-    }
-    uint64_t next = journal->fold->slot + 1;
-    if (pool->turn_slot != next) {
-        pool->turn_slot = next;
-        pool->turn_due = false;
-        st_timer_stop(journal->host->loop, &pool->turn);
-    }
-    if (!pool->turn_due && pool->turn.heap_index == 0) {
-        size_t before = place(journal);
-        pool->turn_due = before == 0;
-        if (before > 0) {
-            st_timer_start(journal->host->loop, &pool->turn, (int64_t)before * TAKEOVER);
-        }
-    }
-    if (pool->turn_due && pool->members_at == journal->fold->slot) {
-        combine(journal);
-    } else if (pool->turn_due) {
-        members_read(journal);
-    }
+    turn(journal);
 }
 
 void st_pool_applied(struct st_journal *journal, uint64_t slot, struct kp_slice body) {
@@ -471,6 +508,9 @@ void st_pool_applied(struct st_journal *journal, uint64_t slot, struct kp_slice 
         }
     }
     pool->decided_with = count;
+    if (count > 1 || pool->decided_slot != 0) { /* others may commit without the pool meanwhile */
+        pool->crowd = count;
+    }
     pool->decided_own = journal->body != NULL &&
                         kp_slice_equal(body, kp_slice_of(journal->body->data, journal->body->size));
 }

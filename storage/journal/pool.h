@@ -2,7 +2,8 @@
  * The pool of a journal: how many writers that hold one request each share slots instead of racing for them.
  *
  * A commit that lost pool_after slots (struct st_store_profile) puts its request into the pool and waits. Those who
- * wait are ranked anew for each slot, by a hash; the first reads the pool and commits what is in it as one entry.
+ * wait are ranked anew for each slot, by a hash; those who are likely to be first read the pool, and who is commits what
+ * is in it as one entry.
  * pool.c says why that is safe. Private to the journal: its owner sees struct st_commit_op (journal.h).
  */
 #ifndef ST_POOL_H
@@ -18,6 +19,7 @@ struct st_journal;
 struct st_pool {
     unsigned lost;           /* slots, by this commit */
     bool contended;          /* others wait there, as far as is known: the next commit goes there at once */
+    size_t crowd;            /* requests in the last entry that held one of the pool: about as many wait now */
     unsigned streak;         /* commits that won their slots one after the other without a pause */
     int64_t over_ns;         /* when the last commit was over */
     bool active;             /* the commit's request is, or may come to be, in the pool */
@@ -34,16 +36,16 @@ struct st_pool {
     struct kp_blob *put_body; /* a reference of the put */
 
     struct st_pool_read read;
-    bool reading, members_known;
+    bool reading;
     struct st_pool_item *members; /* as last read */
     size_t member_count;
     struct kp_blob *member_blob;
-    uint64_t members_at; /* the slot applied when they were asked for */
+    uint64_t members_at; /* the slot applied when they were asked for; UINT64_MAX: never */
     bool members_used;   /* an entry was made of them */
 
     struct st_timer watch, turn;
     uint64_t turn_slot; /* that the timer waits for */
-    bool turn_due;
+    bool turn_due;      /* to read the pool; or, once that was read for this slot, to commit */
 
     struct st_pool_key keys[ST_POOL_DELETE_MOST]; /* of what the entry being put makes superfluous ... */
     bool stale[ST_POOL_DELETE_MOST];              /* ... or was so before; else only if the entry decides it */

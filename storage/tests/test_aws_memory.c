@@ -120,8 +120,9 @@ static void a_request_that_cannot_be_signed_for_want_of_memory_is_refused(void *
     setenv("AWS_SECRET_ACCESS_KEY", "secret", 1);
     struct st_aws_client client = {
         .loop = bench->http->loop, .http = bench->http, .credentials = bench->credentials, .region = "r"};
-    struct st_aws_service services[] = {{.client = &client, .name = "s3", .endpoint = "https://h", .unsigned_bodies = true},
-                                        {.client = &client, .name = "dynamodb", .endpoint = "https://h"}};
+    struct st_aws_service services[] = {
+        {.client = &client, .name = "s3", .endpoint = "https://h", .unsigned_bodies = true},
+        {.client = &client, .name = "dynamodb", .endpoint = "https://h"}};
     fixture_rule(bench->http, (struct rule){.status = 200, .body = ""});
     for (int i = 0; i < 4; i++) { /* each service without memory, then with it */
         struct sending sending = {.request = {.service = &services[i % 2], .method = "POST", .target = "/",

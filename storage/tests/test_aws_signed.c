@@ -41,7 +41,8 @@ static void wait_for(struct bench *bench) {
 }
 
 static void service(struct bench *bench, struct st_aws_service *service, const char *name, const char *variable) {
-    *service = (struct st_aws_service){.client = &bench->client, .unsigned_bodies = strncmp(getenv(variable), "https", 5) == 0};
+    bool private = strncmp(getenv(variable), "https", 5) == 0;
+    *service = (struct st_aws_service){.client = &bench->client, .unsigned_bodies = private};
     snprintf(service->name, sizeof service->name, "%s", name);
     snprintf(service->endpoint, sizeof service->endpoint, "%s", getenv(variable));
 }

@@ -9,7 +9,7 @@
 
 /* ---- a slow table ---- */
 
-static uint64_t chance, write_units;
+static uint64_t chance, write_units, read_units;
 
 /* One way. */
 static int64_t table_ns(void) {
@@ -22,7 +22,12 @@ static uint64_t units_of(size_t len) {
     return (len + 150 + 1023) / 1024;
 }
 
-#define SLOW(name, type, units) \
+/* Of one query that found these bytes: one for each four kilobytes, one at least. */
+static uint64_t read_units_of(const struct kp_blob *found) {
+    return ((found != NULL ? found->size : 0) + 4096) / 4096;
+}
+
+#define SLOW(name, type, writes, reads) \
     struct slow_##name { \
         struct st_timer timer; \
         struct gate *gate; \
@@ -39,6 +44,7 @@ static uint64_t units_of(size_t len) {
     } \
     static void name##_applied(struct type *op) { \
         struct slow_##name *slow = op->backend; \
+        read_units += (reads); \
         slow->timer.fn = name##_answer; \
         st_timer_start(slow->gate->loop, &slow->timer, table_ns()); \
     } \
@@ -54,14 +60,14 @@ static uint64_t units_of(size_t len) {
         slow->timer.fn = name##_arrives; \
         op->backend = slow; \
         name##_count++; \
-        write_units += (units); \
+        write_units += (writes); \
         st_timer_start(slow->gate->loop, &slow->timer, table_ns()); \
     }
-SLOW(journal_put, st_journal_put, units_of(op->body.len))
-SLOW(journal_read, st_journal_read, 0)
-SLOW(pool_put, st_pool_put, units_of(op->body.len))
-SLOW(pool_read, st_pool_read, 0)
-SLOW(pool_delete, st_pool_delete, op->count)
+SLOW(journal_put, st_journal_put, units_of(op->body.len), 0)
+SLOW(journal_read, st_journal_read, 0, read_units_of(op->blob))
+SLOW(pool_put, st_pool_put, units_of(op->body.len), 0)
+SLOW(pool_read, st_pool_read, 0, read_units_of(op->blob))
+SLOW(pool_delete, st_pool_delete, op->count, 0)
 
 static void make_slow(struct gate *gate) {
     gate->gated.journal_put = journal_put_slow;
@@ -129,7 +135,8 @@ static int start_count(size_t count) {
         writers[i].next = (struct st_task){.fn = writer_next};
         make_slow(&writers[i].fixture.gate);
     }
-    journal_put_count = journal_read_count = pool_put_count = pool_read_count = pool_delete_count = write_units = 0;
+    journal_put_count = journal_read_count = pool_put_count = pool_read_count = pool_delete_count = 0;
+    write_units = read_units = 0;
     chance = 1;
     return 0;
 }
@@ -161,15 +168,17 @@ static void fifty_writers_of_one_topic_get_500_requests_a_second(void **state) {
     int64_t p99_ms = latencies[answered - answered / 100 - 1] / ST_MS;
     uint64_t puts = journal_put_count + pool_put_count;
     print_message("pool: %zu requests/s, p50 %lld ms, p99 %lld ms; a request: %.2f puts of entries, %.2f of requests, "
-                  "%.2f reads of the journal, %.2f of the pool, %.3f deletes; %.2f write units\n",
+                  "%.2f reads of the journal, %.2f of the pool, %.3f deletes; %.2f write and %.2f read units\n",
                   answered / SECONDS, (long long)(latencies[answered / 2] / ST_MS), (long long)p99_ms,
                   (double)journal_put_count / (double)answered, (double)pool_put_count / (double)answered,
                   (double)journal_read_count / (double)answered, (double)pool_read_count / (double)answered,
-                  (double)pool_delete_count / (double)answered, (double)write_units / (double)answered);
+                  (double)pool_delete_count / (double)answered, (double)write_units / (double)answered,
+                  (double)read_units / (double)answered);
     assert_true(answered / SECONDS >= 500);
     assert_true(p99_ms < 250);
     assert_true(puts < 2 * answered); /* writes per request are bounded, however many compete */
-    assert_true(write_units < 4 * answered);
+    assert_true(write_units < 3 * answered);
+    assert_true(read_units < 7 * answered);
     stop_count(WRITERS);
 }
 
