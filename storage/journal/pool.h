@@ -2,8 +2,8 @@
  * The pool of a journal: how many writers that hold one request each share slots instead of racing for them.
  *
  * A commit that lost pool_after slots (struct st_store_profile) puts its request into the pool and waits. Those who
- * wait are ranked anew for each slot, by a hash; those who are likely to be first read the pool, and who is commits what
- * is in it as one entry.
+ * wait are ranked anew for each slot, by a hash; those who are likely to be first read the pool, and who is commits
+ * what is in it as one entry.
  * pool.c says why that is safe. Private to the journal: its owner sees struct st_commit_op (journal.h).
  */
 #ifndef ST_POOL_H

@@ -36,7 +36,8 @@ static void clear_environment(void) {
 }
 
 static void service(struct bench *bench, struct st_aws_service *service, const char *name, const char *endpoint) {
-    *service = (struct st_aws_service){.client = &bench->client, .unsigned_bodies = strncmp(endpoint, "https", 5) == 0};
+    bool private = strcmp(name, "s3") == 0 && strncmp(endpoint, "https", 5) == 0;
+    *service = (struct st_aws_service){.client = &bench->client, .unsigned_bodies = private};
     snprintf(service->name, sizeof service->name, "%s", name);
     snprintf(service->endpoint, sizeof service->endpoint, "%s", endpoint);
 }

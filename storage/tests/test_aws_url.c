@@ -110,16 +110,16 @@ static void tls_and_this_machine_itself_are_private(void **state) {
         const char *url;
         bool private;
     } cases[] = {
-        {"s3://b?table=tab&endpoint=https://h", true},
-        {"s3://b?table=tab&endpoint=http://h", false},
-        {"s3://b?table=tab&endpoint=http://127.0.0.1:9", true},
-        {"s3://b?table=tab&endpoint=http://127.1.2.3", true},
-        {"s3://b?table=tab&endpoint=http://localhost:9", true},
-        {"s3://b?table=tab&endpoint=http://localhost.x", false},
-        {"s3://b?table=tab&endpoint=http://[::1]:9", true},
-        {"s3://b?table=tab&endpoint=http://127.0.0.1.x", false},
-        {"s3://b?table=tab&endpoint=http://128.0.0.1", false},
-        {"s3://b?table=tab&endpoint=http://1.127.0.0", false},
+        {"s3://bucket?table=tab&endpoint=https://h", true},
+        {"s3://bucket?table=tab&endpoint=http://h", false},
+        {"s3://bucket?table=tab&endpoint=http://127.0.0.1:9", true},
+        {"s3://bucket?table=tab&endpoint=http://127.1.2.3", true},
+        {"s3://bucket?table=tab&endpoint=http://localhost:9", true},
+        {"s3://bucket?table=tab&endpoint=http://localhost.x", false},
+        {"s3://bucket?table=tab&endpoint=http://[::1]:9", true},
+        {"s3://bucket?table=tab&endpoint=http://127.0.0.1.x", false},
+        {"s3://bucket?table=tab&endpoint=http://128.0.0.1", false},
+        {"s3://bucket?table=tab&endpoint=http://1.127.0.0", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         if (placed(cases[i].url, "r").s3_private != cases[i].private) {

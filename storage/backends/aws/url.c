@@ -4,7 +4,6 @@
  * only letters that need no escaping anywhere. */
 #include "storage/backends/aws/url.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,12 +183,11 @@ static const char *chosen(const char *own, const char *general, const char *vari
     return NULL;
 }
 
+/* By its host, which ends at the port. */
 static bool is_loopback(const char *host) {
-    struct in_addr address;
-    char name[ST_AWS_ENDPOINT_MAX];
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(host, ":"), host);
-    return strcmp(name, "localhost") == 0 || strncmp(host, "[::1]", 5) == 0 ||
-           (inet_pton(AF_INET, name, &address) == 1 && ntohl(address.s_addr) >> 24 == IN_LOOPBACKNET);
+    size_t len = strcspn(host, ":");
+    return (len == 9 && strncmp(host, "localhost", len) == 0) || strncmp(host, "[::1]", 5) == 0 ||
+           (strncmp(host, "127.", 4) == 0 && strspn(host, DIGITS ".") == len);
 }
 
 /* An endpoint of the environment may end in a slash. */
