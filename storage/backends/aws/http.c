@@ -6,10 +6,10 @@
  * The queue is ours, not libcurl's, because libcurl counts the time in its queue as time to connect. So all of the time
  * limits are ours but the one for connecting.
  *
- * libcurl is called from three places only, none of them inside one of its callbacks: st_http_start, the loop's timers
- * and watches, and st_http_client_close. `done` never runs there: what ended is collected and delivered by a deferred
- * call, so a `done` may start, close, or free what it likes. The list of what ended is linked through the requests
- * themselves, so that a request for which there is no memory can still be told so.
+ * libcurl is called from four places only, none of them inside one of its callbacks: st_http_start, st_http_cancel, the
+ * loop's timers and watches, and st_http_client_close. `done` never runs there: what ended is collected and delivered
+ * by a deferred call, so a `done` may start, cancel, close, or free what it likes. The list of what ended is linked
+ * through the requests themselves, so that a request for which there is no memory can still be told so.
  *
  * Nothing of libcurl is touched before the first request: its start costs milliseconds, that of TLS tens of them.
  */
@@ -62,10 +62,9 @@ static void leave_queue(struct st_http_try *try) {
     }
 }
 
-/* Ends the request. The try is kept for another if libcurl knows it. */
-static void end_try(struct st_http_try *try, CURLcode code) {
+/* The try is over: its request is complete and out of libcurl. It is kept for another if libcurl knows it. */
+static void retire(struct st_http_try *try, CURLcode code) {
     struct st_http_client *client = try->client;
-    struct st_http_request *request = try->request;
     if (!try->active) {
         leave_queue(try);
     }
@@ -85,6 +84,12 @@ static void end_try(struct st_http_try *try, CURLcode code) {
     } else {
         st_http_try_free(try);
     }
+}
+
+static void end_try(struct st_http_try *try, CURLcode code) {
+    struct st_http_client *client = try->client;
+    struct st_http_request *request = try->request;
+    retire(try, code);
     append_ended(client, request);
 }
 
@@ -98,6 +103,14 @@ static void begin_waiting(struct st_http_host *host) {
         } else {
             end_try(try, CURLE_OUT_OF_MEMORY);
         }
+    }
+}
+
+/* Has libcurl begin with what it was given. */
+static void turn_again(struct st_http_client *client) {
+    if (client->again) {
+        client->again = false;
+        st_http_sockets_turn(&client->sockets);
     }
 }
 
@@ -353,10 +366,44 @@ void st_http_start(struct st_http_client *client, struct st_http_request *reques
     st_http_sockets_expire(&client->sockets, client->options.idle_ms * ST_MS);
     enqueue(try);
     begin_waiting(host);
-    if (client->again) {
-        client->again = false;
-        st_http_sockets_turn(&client->sockets);
+    turn_again(client);
+}
+
+/* ---- cancel ---- */
+
+static void leave_ended(struct st_http_client *client, struct st_http_request *request) {
+    struct st_http_request *at = client->ended, *before = NULL;
+    while (at != NULL && at != request) {
+        before = at;
+        at = at->client;
     }
+    if (at == NULL) {
+        return;
+    }
+    if (before == NULL) {
+        client->ended = request->client;
+    } else {
+        before->client = request->client;
+    }
+    client->ended_last = client->ended_last == request ? before : client->ended_last;
+    request->client = NULL;
+}
+
+void st_http_cancel(struct st_http_client *client, struct st_http_request *request) {
+    struct st_http_try *try = client->tries;
+    while (try != NULL && try->request != request) {
+        try = try->after;
+    }
+    if (try == NULL) {
+        leave_ended(client, request);
+    } else {
+        struct st_http_host *host = try->host;
+        retire(try, CURLE_ABORTED_BY_CALLBACK);
+        st_metrics.store_http_requests--;
+        begin_waiting(host);
+        turn_again(client);
+    }
+    st_http_request_release(request);
 }
 
 /* ---- the client ---- */

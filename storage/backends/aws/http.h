@@ -66,6 +66,11 @@ struct st_http_request {
 };
 
 void st_http_start(struct st_http_client *client, struct st_http_request *request);
+/* Ends a request that was started and whose `done` has not run, and will not: inside libcurl, waiting for a connection,
+ * or ended without having been told. When it returns nobody uses its buffers any more, its answer is released and its
+ * other results say nothing: a request that was under way may have its effect all the same. Its connection, if it had
+ * one, is closed. */
+void st_http_cancel(struct st_http_client *client, struct st_http_request *request);
 void st_http_request_release(struct st_http_request *request);
 
 #endif
