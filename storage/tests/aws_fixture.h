@@ -48,7 +48,7 @@ struct st_http_client {
     unsigned used[RULES_MOST];
     size_t rule_count;
     struct asked *asked; /* ASKED_MOST */
-    size_t asked_count, under_way;
+    size_t asked_count, under_way, cancelled;
     struct answer *first; /* under way */
 };
 
@@ -215,6 +215,20 @@ void st_http_start(struct st_http_client *http, struct st_http_request *request)
     http->first = answer;
     http->under_way++;
     st_timer_start(http->loop, &answer->timer, answer->rule.takes_ms * ST_MS);
+}
+
+void st_http_cancel(struct st_http_client *http, struct st_http_request *request) {
+    struct answer **at = &http->first;
+    while (*at != NULL && (*at)->request != request) {
+        at = &(*at)->next;
+    }
+    assert_non_null(*at);
+    struct answer *answer = *at;
+    *at = answer->next;
+    st_timer_stop(http->loop, &answer->timer);
+    free(answer);
+    http->under_way--;
+    http->cancelled++;
 }
 
 void st_http_request_release(struct st_http_request *request) {

@@ -1,13 +1,14 @@
 /*
  * What a request tells against what it did, over random histories. A service of ours holds one thing, absent at first:
- * a try that takes effect makes it, a try that finds it gets 412. Whatever becomes of the tries, what is told must be
- * true: a success means that it is there, a refusal that it is not and will not be.
+ * a try that takes effect makes it, a try that finds it gets 412. Whatever becomes of the tries, of which some are sent
+ * twice at once, what is told must be true: a success means that it is there, a refusal that it is not and will not be.
  */
 #include "storage/backends/aws/request.h"
 
 #include "storage/tests/aws_fixture.h"
 
-enum { ROUNDS = 5000, TRIES_MOST = 5, CORRECTIONS = 2, TIMEOUT_MS = 8000 };
+enum { ROUNDS = 5000, TRIES_MOST = 5, CORRECTIONS = 2, TIMEOUT_MS = 8000,
+       SENT_MOST = TRIES_MOST + CORRECTIONS + 1 + CORRECTIONS }; /* retries are not sent twice */
 
 #define XML(code) "<Error><Code>" code "</Code></Error>"
 
@@ -38,7 +39,7 @@ static const struct {
 struct round {
     struct st_aws_request request;
     unsigned done;
-    bool there[TRIES_MOST + CORRECTIONS]; /* after so many tries and one */
+    bool there[SENT_MOST]; /* after so many tries and one */
 };
 
 static void request_done(struct st_aws_request *request) {
@@ -53,7 +54,7 @@ static unsigned draw(struct st_http_client *http, unsigned count) {
 static void plan(struct st_http_client *http, struct round *round) {
     bool there = false;
     fixture_no_rules(http);
-    for (size_t i = 0; i < TRIES_MOST + CORRECTIONS; i++) {
+    for (size_t i = 0; i < SENT_MOST; i++) {
         unsigned which = draw(http, sizeof outcomes / sizeof outcomes[0]);
         struct rule rule = outcomes[which].rule;
         enum reach reach = outcomes[which].reach;
@@ -65,6 +66,7 @@ static void plan(struct st_http_client *http, struct round *round) {
         there = there || reached;
         round->there[i] = there;
         rule.times = 1;
+        rule.takes_ms = rule.takes_ms > 0 ? rule.takes_ms : draw(http, 3);
         fixture_rule(http, rule);
     }
 }
@@ -85,7 +87,9 @@ static void what_is_told_is_true(void **state) {
     struct st_http_client *http = fixture_new();
     struct st_aws_client client = {.loop = http->loop, .http = http, .region = "r"};
     struct st_aws_service service = {.client = &client, .name = "s3", .endpoint = "https://h", .unsigned_bodies = true};
-    unsigned ends[3] = {0};
+    unsigned ends[3] = {0}, both_failed = 0;
+    struct st_aws_hedge hedge;
+    st_aws_hedge_init(&hedge, true);
     setenv("AWS_ACCESS_KEY_ID", "id", 1);
     setenv("AWS_SECRET_ACCESS_KEY", "secret", 1);
     client.credentials = st_aws_credentials_new(http->loop, http, "r");
@@ -100,13 +104,18 @@ static void what_is_told_is_true(void **state) {
         client.retry_spent = draw(http, ST_AWS_RETRY_TOKENS_MAX);
         plan(http, &round);
         http->asked_count = 0;
+        http->cancelled = 0;
+        round.request.hedge = draw(http, 2) == 0 ? &hedge : NULL;
         int64_t began_ms = fixture_now_ms(http);
         st_aws_start(&round.request);
         fixture_run(http, TIMEOUT_MS);
         assert_int_equal(round.done, 1);
         assert_int_equal(http->under_way, 0);
         assert_int_equal(round.request.tries, http->asked_count);
-        assert_true(round.request.tries <= round.request.tries_max + CORRECTIONS);
+        unsigned twice = round.request.hedge != NULL ? 1 + CORRECTIONS : 0;
+        assert_true(round.request.tries <= round.request.tries_max + CORRECTIONS + twice);
+        both_failed += twice > 0 && round.request.tries == 2 && http->cancelled == 0 &&
+                       round.request.end != ST_AWS_ANSWERED;
         for (size_t asked = 0; asked < http->asked_count; asked++) {
             assert_true(http->asked[asked].at_ms + http->asked[asked].timeout_ms <= began_ms + TIMEOUT_MS);
         }
@@ -118,6 +127,7 @@ static void what_is_told_is_true(void **state) {
     for (size_t i = 0; i < 3; i++) {
         assert_true(ends[i] > ROUNDS / 20); /* each end was seen often */
     }
+    assert_true(both_failed > ROUNDS / 50);
     st_aws_credentials_free(client.credentials);
     fixture_free(http);
 }

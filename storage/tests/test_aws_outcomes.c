@@ -400,22 +400,76 @@ static void put_object_over(struct st_object_put *op) {
     done++;
 }
 
-static void a_put_of_an_object_says_its_sum_and_is_sent_again_as_it_is(void **state) {
-    (void)state;
-    struct st_object_put op = {.name = "ingest/ab/x", .buffer = kp_blob_new(9), .len = 9};
-    memcpy(op.buffer->data, "123456789", 9);
-    lose(1);
-    answer(200, "", 0);
+/* An object of so many digits; all that is sent is counted as a PUT. */
+static enum st_error put_object(size_t len) {
+    struct st_object_put op = {.name = "ingest/ab/x", .buffer = kp_blob_new(len), .len = len, .done = put_object_over};
+    for (size_t i = 0; i < len; i++) {
+        op.buffer->data[i] = (uint8_t)('1' + i % 9);
+    }
+    const uint64_t counted = st_metrics.s3_puts_total;
     done = 0;
-    op.done = put_object_over;
+    http->asked_count = 0;
     store->ops->object_put(store, &op);
     fixture_run(http, 100000);
     assert_int_equal(done, 1);
-    assert_int_equal(op.error, ST_OK);
+    assert_int_equal(st_metrics.s3_puts_total - counted, http->asked_count);
+    kp_blob_unref(op.buffer);
+    return op.error;
+}
+
+static void a_put_of_an_object_says_its_sum_and_is_sent_again_as_it_is(void **state) {
+    (void)state;
+    lose(1);
+    answer(200, "", 0);
+    assert_int_equal(put_object(9), ST_OK);
     assert_int_equal(http->asked_count, 2);
     assert_string_equal(http->asked[1].body, "123456789");
     assert_non_null(strstr(http->asked[1].headers, "x-amz-checksum-crc32c: 4waSgw==\n")); /* e3069283 */
-    kp_blob_unref(op.buffer);
+}
+
+static void one_slow_put_in_twenty_is_sent_again_meanwhile(void **state) {
+    (void)state;
+    const uint64_t hedged = st_metrics.s3_hedges_total;
+    answer(200, "", 19);
+    fixture_rule(http, (struct rule){.status = 200, .takes_ms = 1500, .times = 1});
+    answer(200, "", 1);
+    fixture_rule(http, (struct rule){.status = 200, .takes_ms = 1500});
+    for (int i = 0; i < 19; i++) {
+        assert_int_equal(put_object(9), ST_OK);
+        assert_int_equal(http->asked_count, 1);
+    }
+    assert_int_equal(put_object(9), ST_OK);
+    assert_int_equal(http->asked_count, 2);
+    assert_in_range(http->asked[1].at_ms - http->asked[0].at_ms, 200, 250);
+    assert_string_equal(http->asked[0].headers, http->asked[1].headers);
+    assert_string_equal(http->asked[1].body, "123456789");
+    assert_int_equal(put_object(9), ST_OK); /* slow, and so it is */
+    assert_int_equal(http->asked_count, 1);
+    assert_int_equal(st_metrics.s3_hedges_total - hedged, 1);
+}
+
+static void without_pacing_small_objects_are_sent_twice_at_once(void **state) {
+    (void)state;
+    static const struct {
+        const char *pacing;
+        size_t len;
+        unsigned sent;
+        uint32_t pacing_ms;
+    } cases[] = {
+        {"", 9, 1, 110}, {"&pacing_ms=30", 9, 1, 30}, {"&pacing_ms=29", 9, 2, 30},
+        {"&pacing_ms=0", 9, 2, 30}, {"&pacing_ms=0", 128 * 1024, 2, 30}, {"&pacing_ms=0", 128 * 1024 + 1, 1, 30},
+    };
+    answer(200, "", 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char url[100];
+        close_store();
+        snprintf(url, sizeof url, "s3://bucket/pre?table=tab&region=eu-west-1%s", cases[i].pacing);
+        open_store(url);
+        assert_int_equal(store->profile.pacing_ms, cases[i].pacing_ms);
+        assert_int_equal(put_object(cases[i].len), ST_OK);
+        assert_int_equal(http->asked_count, cases[i].sent);
+        assert_int_equal(http->asked[cases[i].sent - 1].at_ms, http->asked[0].at_ms);
+    }
 }
 
 static void delete_over(struct st_object_delete *op) {
@@ -616,6 +670,8 @@ int main(void) {
         TEST(the_first_lease_asks_for_the_time),
         TEST(what_a_get_comes_to),
         TEST(a_put_of_an_object_says_its_sum_and_is_sent_again_as_it_is),
+        TEST(one_slow_put_in_twenty_is_sent_again_meanwhile),
+        TEST(without_pacing_small_objects_are_sent_twice_at_once),
         TEST(deletes_of_one_turn_go_together_and_each_has_its_own_outcome),
         TEST(lists_pass_over_what_is_not_ours),
         TEST(every_answer_at_start_is_told_in_one_sentence),

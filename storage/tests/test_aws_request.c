@@ -276,6 +276,24 @@ static void check_jitter(struct bench *bench, bool dynamodb, const char *body, i
     }
 }
 
+static void a_request_that_takes_long_is_sent_a_second_time_unchanged(void **state) {
+    struct bench *bench = *state;
+    struct st_aws_hedge hedge;
+    st_aws_hedge_init(&hedge, true);
+    fixture_rule(bench->http, (struct rule){.status = 200, .body = "slow", .takes_ms = 400, .times = 1});
+    answers(bench, 0, 200, "quick");
+    make(bench)->hedge = &hedge;
+    run(bench);
+    check_end(&bench->request, ST_AWS_ANSWERED, 200, "");
+    assert_string_equal((const char *)bench->request.answer.ptr, "quick");
+    assert_int_equal(bench->request.tries, 2);
+    assert_int_equal(bench->http->cancelled, 1);
+    const struct asked *asked = bench->http->asked;
+    assert_string_equal(asked[0].url, asked[1].url);
+    assert_string_equal(asked[0].headers, asked[1].headers);
+    assert_string_equal(asked[1].body, "bytes");
+}
+
 static void retries_wait_with_full_jitter(void **state) {
     struct bench *bench = *state;
     check_jitter(bench, false, XML("InternalError"), 50);
@@ -739,6 +757,7 @@ int main(void) {
         TEST(what_is_read_goes_where_it_is_wanted),
         TEST(a_request_that_cannot_be_signed_is_refused_and_not_sent),
         TEST(what_failed_for_a_moment_is_sent_again_unchanged_over_a_fresh_connection),
+        TEST(a_request_that_takes_long_is_sent_a_second_time_unchanged),
         TEST(retries_wait_with_full_jitter),
         TEST(no_delay_is_longer_than_twenty_seconds),
         TEST(what_the_service_asks_to_wait_is_waited),

@@ -25,6 +25,7 @@ struct st_aws {
     struct st_http_client *http;
     struct st_aws_client client;
     struct st_aws_service s3, dynamodb;
+    struct st_aws_hedge hedge;        /* of object PUTs */
     char writer[ST_AWS_WRITER_MAX];   /* random, in the names of this handle's objects */
     uint64_t names_given;
     int64_t date_ms, date_mono_ns;    /* the newest Date, and when it came */

@@ -3,7 +3,8 @@
  *
  *     START   keys at hand are used at once, else it waits for them
  *     KEYS    signs for the service's clock and sends
- *     SENT    the answer, or its lack, is classed by the one table of aws_errors.def:
+ *     SENT    sent again over another connection while its first try takes long, if it has a hedge; then
+ *             the answer, or its lack, is classed by the one table of aws_errors.def:
  *               FINAL, STATE          finish
  *               TRANSIENT, THROTTLED  wait and send again, if tries, budget and time allow; else finish
  *               SKEWED, SIGNATURE     learn the offset from Date, sign and send again, once
@@ -15,13 +16,14 @@
  * What is told follows two rules. A try is of unknown outcome when its bytes may have reached the service and no
  * definite answer came back; one such try makes the whole request so, until an answer tells the state of what was to be
  * written (success, or a STATE error: the layer above looks whose write it was). A plain refusal (403, a throttle)
- * only tells about its own try, so it does not undo that.
+ * only tells about its own try, so it does not undo that. Of two requests that raced both are looked at.
  *
  * `done` always runs from a task of its own: a request may fail inside st_aws_start, and the memory of the try is gone
  * by then, so that who is called may start the next request in the same struct.
  */
 #include "storage/backends/aws/request.h"
 
+#include "storage/backends/aws/http_race.h"
 #include "storage/backends/aws/scan.h"
 #include "storage/runtime/log.h"
 #include "storage/runtime/metrics.h"
@@ -48,7 +50,7 @@ enum class { FINAL, STATE, TRANSIENT, THROTTLED, SKEWED, SIGNATURE, KEYS };
 
 struct st_aws_try {
     struct st_aws_request *request;
-    struct st_http_request http;
+    struct st_http_race race;
     struct st_aws_keys_want want;
     struct st_timer timer;     /* the delay before a retry, or the deadline while keys are waited for */
     int64_t deadline_ns;
@@ -61,6 +63,7 @@ struct st_aws_try {
     char url[URL_MAX];
     struct st_sigv4_headers signed_as;
     const char *headers[ST_AWS_HEADERS_MAX + OWN_HEADERS];
+    size_t header_count;
 };
 
 static bool is_read_only(const struct st_aws_request *request) {
@@ -81,8 +84,8 @@ static void finish(struct st_aws_try *try, enum st_aws_end end) {
     struct st_aws_request *request = try->request;
     st_timer_stop(loop_of(try), &try->timer);
     request->end = end;
-    request->into_len = try->http.into_len;
-    request->answer = try->http.answer;
+    request->into_len = try->race.request.into_len;
+    request->answer = try->race.request.answer;
     request->state = NULL;
     explicit_bzero(try, sizeof *try);
     free(try);
@@ -154,24 +157,36 @@ static bool sign(struct st_aws_try *try, const struct st_aws_keys *keys) {
     }
     const char *const own[OWN_HEADERS] = {try->signed_as.date, try->signed_as.payload, try->signed_as.token,
                                           try->signed_as.authorization};
-    try->http.header_count = request->header_count;
+    try->header_count = request->header_count;
     memcpy(try->headers, request->headers, request->header_count * sizeof *try->headers);
     for (size_t i = 0; i < OWN_HEADERS; i++) {
         if (own[i][0] != '\0') {
-            try->headers[try->http.header_count++] = own[i];
+            try->headers[try->header_count++] = own[i];
         }
     }
     return true;
 }
 
-static void http_done(struct st_http_request *http);
+static void race_done(struct st_http_race *race);
 static void keys_came(struct st_aws_keys_want *want, const struct st_aws_keys *keys);
+
+/* Retries are not: what failed once is in trouble, not late, and the budget of retries counts on single requests. */
+static bool is_hedged(const struct st_aws_try *try) {
+    return try->request->hedge != NULL && try->retries == 0;
+}
+
+static bool may_send_again(struct st_http_race *race) {
+    struct st_aws_try *try = ST_OWNER(race, struct st_aws_try, race);
+    const bool may = st_aws_hedge_late(try->request->hedge, race->again_ms);
+    try->request->tries += may;
+    return may;
+}
 
 static void send_signed(struct st_aws_try *try, const struct st_aws_keys *keys) {
     struct st_aws_request *request = try->request;
     int64_t left_ms = (try->deadline_ns - st_now_ns(loop_of(try))) / ST_MS;
-    st_http_request_release(&try->http);
-    try->http = (struct st_http_request){0};
+    st_http_race_release(&try->race);
+    try->race = (struct st_http_race){0};
     try->answer_held = false;
     if (left_ms <= 0) {
         snprintf(request->reason, sizeof request->reason, "no time was left to send the request");
@@ -184,11 +199,11 @@ static void send_signed(struct st_aws_try *try, const struct st_aws_keys *keys) 
         give_up(try);
         return;
     }
-    try->http = (struct st_http_request){
+    try->race.request = (struct st_http_request){
         .method = request->method,
         .url = try->url,
         .headers = try->headers,
-        .header_count = try->http.header_count,
+        .header_count = try->header_count,
         .body = request->body,
         .timeout_ms = request->try_ms > 0 && request->try_ms < left_ms ? request->try_ms : left_ms,
         .stall_ms = request->stall_ms,
@@ -196,13 +211,15 @@ static void send_signed(struct st_aws_try *try, const struct st_aws_keys *keys) 
         .into = request->into,
         .into_size = request->into_size,
         .answer_max = request->answer_max,
-        .done = http_done,
     };
+    try->race.again_ms = is_hedged(try) ? st_aws_hedge_begin(request->hedge, request->body.len) : -1;
+    try->race.may = may_send_again;
+    try->race.done = race_done;
     request->tries++;
     request->status = 0;
     request->code[0] = '\0';
     request->reason[0] = '\0';
-    st_http_start(request->service->client->http, &try->http);
+    st_http_race_start(loop_of(try), request->service->client->http, &try->race);
 }
 
 static void answer_stands(struct st_aws_try *try);
@@ -342,7 +359,7 @@ static int64_t delay_ms(struct st_aws_try *try, bool throttled) {
     }
     most = most < DELAY_MS_MAX ? most : DELAY_MS_MAX;
     int64_t delay = (int64_t)(st_random_u64(loop_of(try)) % (uint64_t)(most + 1));
-    int64_t asked = try->http.retry_after_ms;
+    int64_t asked = try->race.request.retry_after_ms;
     if (asked <= delay) {
         return delay;
     }
@@ -371,9 +388,10 @@ static void retry(struct st_aws_try *try, bool throttled) {
 /* The signature was refused for its time, or perhaps for it. */
 static void clock_refused(struct st_aws_try *try, bool surely) {
     struct st_aws_client *client = try->request->service->client;
-    int64_t offset_ms = try->http.date_ms - st_now_wall_ms(client->loop);
+    int64_t date_ms = try->race.request.date_ms;
+    int64_t offset_ms = date_ms - st_now_wall_ms(client->loop);
     int64_t off_ms = offset_ms > client->skew_ms ? offset_ms - client->skew_ms : client->skew_ms - offset_ms;
-    if (try->skew_tried || try->http.date_ms == 0 || (!surely && off_ms < SIGNATURE_SKEW_MS)) {
+    if (try->skew_tried || date_ms == 0 || (!surely && off_ms < SIGNATURE_SKEW_MS)) {
         answer_stands(try);
         return;
     }
@@ -404,10 +422,14 @@ static void keys_refused(struct st_aws_try *try) {
 static void answered(struct st_aws_try *try) {
     struct st_aws_request *request = try->request;
     bool unknown = false;
-    if (request->status < 200 || request->status > 299 || is_error_in_200(request, try->http.answer)) {
-        read_error(request, try->http.answer);
+    const struct kp_slice answer = try->race.request.answer;
+    if (request->status < 200 || request->status > 299 || is_error_in_200(request, answer)) {
+        read_error(request, answer);
     }
     if (is_success(request)) {
+        if (is_hedged(try) && !try->race.late) {
+            st_aws_hedge_in_time(request->hedge, try->race.again_ms);
+        }
         budget_give(try);
         answer_stands(try);
         return;
@@ -439,9 +461,28 @@ static void answered(struct st_aws_try *try) {
     }
 }
 
-static void http_done(struct st_http_request *http) {
-    struct st_aws_try *try = ST_OWNER(http, struct st_aws_try, http);
+/* Of two requests one is told; whatever that one says, the other may have had effect. */
+static void weigh_other(struct st_aws_try *try, const struct st_http_request *other) {
     struct st_aws_request *request = try->request;
+    bool unknown = other->end == ST_HTTP_LOST || other->end == ST_HTTP_TOO_LONG;
+    if (other->end == ST_HTTP_ANSWERED) {
+        request->status = other->status;
+        read_error(request, other->answer);
+        class_of(request, &unknown);
+        request->code[0] = '\0';
+        request->reason[0] = '\0';
+    }
+    try->unknown = try->unknown || (unknown && !is_read_only(request));
+}
+
+static void race_done(struct st_http_race *race) {
+    struct st_aws_try *try = ST_OWNER(race, struct st_aws_try, race);
+    struct st_aws_request *request = try->request;
+    const struct st_http_request *http = &race->request;
+    if (race->twice) {
+        weigh_other(try, &race->other);
+        st_http_request_release(&race->other);
+    }
     request->status = http->end == ST_HTTP_ANSWERED || http->end == ST_HTTP_TOO_LONG ? http->status : 0;
     request->date_ms = http->date_ms != 0 ? http->date_ms : request->date_ms;
     switch (http->end) {

@@ -6,11 +6,15 @@
  * (a token bucket over all requests) and the request's own time last. The layer above has its own loop with the commit
  * rules: here a few tries hide a hiccup, they do not decide anything. What is told at the end is the sum of all tries:
  * ST_AWS_REFUSED only when every one of them surely had no effect.
+ *
+ * A request that may be hedged is sent a second time while its first try takes long (hedge.h): that is no retry, but it
+ * counts as a try.
  */
 #ifndef ST_AWS_REQUEST_H
 #define ST_AWS_REQUEST_H
 
 #include "storage/backends/aws/credentials.h"
+#include "storage/backends/aws/hedge.h"
 #include "storage/backends/aws/http.h"
 #include "storage/backends/aws/sigv4.h"
 
@@ -63,6 +67,7 @@ struct st_aws_request {
     bool read_only;        /* it can have no effect, so its loss is ST_AWS_REFUSED; true of every GET and HEAD */
     uint8_t *into;         /* as in st_http_request */
     size_t into_size, answer_max;
+    struct st_aws_hedge *hedge; /* of all requests of its kind; NULL: it is not to be sent twice. Not with `into` */
     /* out */
     enum st_aws_end end;
     int status;
@@ -71,7 +76,7 @@ struct st_aws_request {
     size_t into_len;
     struct kp_slice answer; /* good until st_aws_request_release */
     int64_t date_ms;
-    unsigned tries;
+    unsigned tries;        /* requests sent, the second ones among them */
     void (*done)(struct st_aws_request *request);
     struct st_aws_try *state; /* these two are this module's, while it is under way */
     struct st_task task;

@@ -6,8 +6,8 @@
  *   topics/{journal}/{slot, 20 digits}-{writer}-{n}.segment
  *
  * The writer is 64 random bits of this handle and n counts its names, so a name is never given twice and a PUT needs no
- * condition: repeated, it writes the same bytes again. The hash spreads ingest objects over 256 prefixes, because S3
- * scales by prefix.
+ * condition: repeated, or sent twice at once (hedge.h), it writes the same bytes again. The hash spreads ingest objects
+ * over 256 prefixes, because S3 scales by prefix.
  *
  * A ranged GET that is answered 206 with fewer bytes than asked for has met the object's end: damaged, as is 416. Only
  * 404 with NoSuchKey says that an object is absent; a bucket that is gone says nothing about objects.
@@ -107,6 +107,7 @@ void st_aws_object_put(struct st_store *store, struct st_object_put *op) {
         return;
     }
     struct st_aws_request *request = st_aws_object_request(call, "PUT", op->name, op->len);
+    request->hedge = &aws->hedge;
     request->body = kp_slice_of(op->buffer->data + op->at + store->profile.object_head_room, op->len);
     uint32_t crc = op->summed ? op->crc : kp_crc32c(0, request->body.ptr, request->body.len);
     const uint8_t bytes[] = {(uint8_t)(crc >> 24), (uint8_t)(crc >> 16), (uint8_t)(crc >> 8), (uint8_t)crc};
