@@ -197,8 +197,10 @@ static void at_once_means_that_both_are_under_way_from_the_start(void **state) {
         usleep(100);
     }
     world->server->go = true;
+    usleep(SILENCE_MS * 1000); /* both answers are there: the second ends untold, too */
     world_run(world);
     check_end(&runner, ST_HTTP_ANSWERED, 200, "good");
+    assert_int_equal(runner.race.other.end, ST_HTTP_LOST);
     assert_int_equal(same_bytes, 2);
     st_http_race_release(&runner.race);
 }
@@ -487,6 +489,30 @@ static void who_is_told_may_cancel_another_even_of_a_client_that_closes(void **s
     }
 }
 
+static void the_answer_of_one_that_is_cancelled_is_released(void **state) {
+    struct world *world = *state;
+    SERVE(world, WAITS_FOR_GO, WAITS_FOR_GO);
+    struct pair pair = {.client = world->client};
+    call_init(&pair.one, world, "GET", "/");
+    call_init(&pair.other, world, "POST", "/");
+    pair.one.request.done = cancel_other;
+    pair.other.request.done = cancel_other;
+    call_start(&pair.one);
+    call_start(&pair.other);
+    while (world->server->requests < 2) {
+        world_step(world);
+        usleep(100);
+    }
+    world->server->go = true;
+    usleep(SILENCE_MS * 1000); /* both answers are there, and are taken in one turn of the loop */
+    world_run(world);
+    struct call *told = pair.one.done > 0 ? &pair.one : &pair.other;
+    struct call *cancelled = pair.one.done > 0 ? &pair.other : &pair.one;
+    assert_int_equal(cancelled->done, 0);
+    assert_null(cancelled->request.answer.ptr);
+    call_release(told);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
 
 int main(void) {
@@ -506,6 +532,7 @@ int main(void) {
         TEST(one_that_waits_can_be_cancelled_and_one_that_is_lets_others_begin),
         TEST(one_that_has_ended_untold_is_not_told_any_more),
         TEST(who_is_told_may_cancel_another_even_of_a_client_that_closes),
+        TEST(the_answer_of_one_that_is_cancelled_is_released),
     };
     return RUN_ON_BOTH_DRIVERS(tests);
 }
