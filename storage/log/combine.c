@@ -145,7 +145,7 @@ static struct st_append_request append_of(const struct st_pooled *request, const
     };
 }
 
-/* The fact of an append that was accepted is written by deciding it; of any other here. */
+/* An append that was accepted became a fact when it was decided; what became of any other is written here. */
 static void write_outcome(struct st_build *build, const struct st_append_request *append) {
     struct st_fact fact = {.type = ST_FACT_duplicate};
     if (append->stored) {
