@@ -33,6 +33,8 @@ struct st_store_profile {
     bool gathers_frames;          /* record bytes stay in the frames that they came in until their flush closes, then
                                      are copied partition by partition: fewer, longer ranges to read, less to say of
                                      them. Else into the object as they come, and frames are let go early */
+    uint32_t whole_object_max;    /* objects of at most so many bytes are read as a whole: a request costs more than
+                                     they do. 0: none */
     uint32_t object_head_room;    /* bytes in front of an object's data that the backend writes its header into */
     uint32_t object_align;        /* an object's buffer is aligned to and padded to this */
     int64_t poll_least_ns, poll_most_ns; /* reading others' commits while somebody waits */

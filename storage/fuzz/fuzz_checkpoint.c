@@ -79,7 +79,7 @@ static void check_same(const struct st_block_row *a, const struct st_block_row *
     require(kp_uuid_equal(&a->topic_id, &b->topic_id) && a->partition == b->partition);
     require(a->row.base == b->row.base && a->row.end == b->row.end && a->row.slot == b->row.slot);
     require(a->row.position == b->row.position && a->row.len == b->row.len && a->row.flags == b->row.flags);
-    require(kp_slice_equal(a->object, b->object));
+    require(kp_slice_equal(a->object, b->object) && a->object_len == b->object_len);
 }
 
 /* What is written from the rows of one block, whatever they were, reads back as those rows. */

@@ -213,7 +213,7 @@ size_t st_checkpoint_block_of(const struct st_checkpoint *checkpoint, const stru
 /* ---- blocks ---- */
 
 #define ROW_LEAST 8        /* bytes of the shortest row */
-#define ROW_LEAST_OBJECT 11 /* ... that names an object other than the last row's */
+#define ROW_LEAST_OBJECT 12 /* ... that names an object other than the last row's */
 
 /* Appends the row's object name to the block's memory, from the last name and what follows it. */
 static bool read_name(struct st_unpack *in, struct st_block *block, size_t *names_len, size_t names_capacity,
@@ -288,6 +288,8 @@ bool st_block_read(struct kp_slice bytes, struct st_block *block) {
         if (fits && (row->row.flags & ST_APPEND_INLINE) == 0) {
             fits = read_name(&in, block, &names_len, names_capacity, name, &name);
             row->object = name;
+            row->object_len = st_unpack_u(&in);
+            fits = fits && !in.failed && row->object_len >= (uint64_t)row->row.position + row->row.len;
         }
         block->count++;
     }
@@ -392,6 +394,7 @@ void st_checkpoint_write_row(struct st_checkpoint_writer *writer, const struct s
     st_pack_i(out, row->row.time_reached_ms);
     if ((row->row.flags & ST_APPEND_INLINE) == 0) {
         write_name(writer, row->object);
+        st_pack_u(out, row->object_len);
     } else if (row->row.slot < writer->checkpoint->inline_floor) {
         writer->checkpoint->inline_floor = row->row.slot;
     }

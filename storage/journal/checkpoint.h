@@ -11,7 +11,8 @@
  *
  * A row block is its rows and then CRC-32C. A row: u kind; with ROW_OTHER_PARTITION: id topic, u partition, i base
  * (else it begins where the last one ended); u records, u slot, u position, u length, u flags, i max timestamp, i
- * time reached, and unless INLINE: u bytes shared with the last object name in the block, s the rest of the name.
+ * time reached, and unless INLINE: u bytes shared with the last object name in the block, s the rest of the name, u
+ * bytes of the object.
  *
  * The inline floor is the lowest slot whose inline bytes some row names: no entry at or above it may be deleted.
  */
@@ -30,7 +31,8 @@ struct st_block_row {
     struct kp_uuid topic_id;
     int32_t partition;
     struct st_row row;
-    struct kp_slice object;
+    struct kp_slice object; /* absent, and its length 0: inline */
+    uint64_t object_len;
 };
 
 struct st_block {

@@ -86,8 +86,8 @@ static void list_add(struct st_cache *cache, struct st_cached_blob *owner) {
 static void evict(struct st_cache *cache, struct st_cached_blob *owner) {
     struct st_cache_list *list = list_of(cache, owner);
     list_remove(list, owner);
-    if (list->slab == owner) {
-        list->slab = NULL;
+    for (size_t i = 0; i < ST_CACHE_SLABS; i++) {
+        list->slabs[i] = list->slabs[i] == owner ? NULL : list->slabs[i];
     }
     if (cache->copies == owner) {
         cache->copies = NULL;
@@ -115,8 +115,10 @@ struct st_run *st_cache_find(struct st_cache *cache, uint64_t slot, uint32_t pos
 
 struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob *blob, bool cold) {
     struct st_cache_list *list = cold ? &cache->cold : &cache->tail;
-    if (list->slab != NULL && list->slab->blob == blob) {
-        return list->slab;
+    for (size_t i = 0; i < ST_CACHE_SLABS && blob->size >= SLAB_LEAST; i++) {
+        if (list->slabs[i] != NULL && list->slabs[i]->blob == blob) {
+            return list->slabs[i];
+        }
     }
     struct st_cached_blob *owner = calloc(1, sizeof *owner);
     if (owner == NULL) {
@@ -127,7 +129,8 @@ struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob 
     owner->bytes = sizeof *owner + sizeof *blob + kp_blob_capacity(blob);
     list_add(cache, owner);
     if (blob->size >= SLAB_LEAST) {
-        list->slab = owner;
+        list->slabs[list->slab_next] = owner;
+        list->slab_next = (list->slab_next + 1) % ST_CACHE_SLABS;
     }
     return owner;
 }
@@ -180,6 +183,18 @@ void st_cache_release(struct st_cache *cache) {
         evict(cache, cache->tail.oldest);
     }
     free(cache->buckets);
+}
+
+struct st_run *st_cache_row(struct st_cache *cache, const struct st_row *row) {
+    struct st_run *run = st_cache_find(cache, row->slot, row->position);
+    struct st_run *whole = run == NULL ? st_cache_find(cache, row->slot, ST_CACHE_WHOLE) : NULL;
+    if (whole == NULL || (size_t)row->position + row->len > whole->bytes.len) {
+        return run;
+    }
+    uint8_t *bytes = (uint8_t *)(uintptr_t)whole->bytes.ptr + row->position; /* nobody else has them yet */
+    bool added = st_run_patch(bytes, row) &&
+                 st_cache_add_run(cache, whole->owner, row->slot, row->position, kp_slice_of(bytes, row->len));
+    return added ? st_cache_find(cache, row->slot, row->position) : NULL;
 }
 
 /* ---- patching ---- */

@@ -34,9 +34,11 @@ struct st_run {
     struct st_run *next_of_blob, *next_in_bucket;
 };
 
+#define ST_CACHE_SLABS 16 /* more than loads fill side by side, or flushes */
 struct st_cache_list {
     struct st_cached_blob *newest, *oldest;
-    struct st_cached_blob *slab; /* the last large one added: more of its runs may come */
+    struct st_cached_blob *slabs[ST_CACHE_SLABS]; /* the last large ones added: more of their runs may come */
+    size_t slab_next;                             /* whose place the next one takes */
     size_t bytes;
 };
 
@@ -55,8 +57,13 @@ void st_cache_release(struct st_cache *cache);
 /* The run of a row, or NULL. Makes it the newest. */
 struct st_run *st_cache_find(struct st_cache *cache, uint64_t slot, uint32_t position);
 /* The entry of a blob that runs lie in; the cache takes its own reference. A slab, whose runs come one after the other,
- * has one entry: it is charged, and evicted, as a whole, so that what the cache counts is what memory holds. */
+ * and between those of others, has one entry: it is charged, and evicted, as a whole, so that what the cache counts is
+ * what memory holds. */
 struct st_cached_blob *st_cache_add_blob(struct st_cache *cache, struct kp_blob *blob, bool cold);
+/* The run of a row: as st_cache_find, or cut out of its object, if that is there as a whole. */
+struct st_run *st_cache_row(struct st_cache *cache, const struct st_row *row);
+/* Stands for a position: what was added under it is the whole object of that slot, as stored. */
+#define ST_CACHE_WHOLE UINT32_MAX
 /* Adds a run of patched bytes in that blob; an existing one stays. False: out of memory, it is not cached. */
 bool st_cache_add_run(struct st_cache *cache, struct st_cached_blob *owner, uint64_t slot, uint32_t position,
                       struct kp_slice bytes);

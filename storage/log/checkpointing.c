@@ -467,10 +467,11 @@ static void copy_rows(struct st_checkpointer *self, const struct st_fold *fold, 
             const struct st_partition *partition = &topic->partitions[p];
             for (size_t r = 0; r < partition->row_count; r++) {
                 struct st_block_row *row = &self->rows[self->row_count++];
-                *row = (struct st_block_row){topic->view.id, p, partition->rows[r], {0}};
+                *row = (struct st_block_row){.topic_id = topic->view.id, .partition = p, .row = partition->rows[r]};
                 const struct st_object_ref *object = st_fold_object(fold, row->row.slot);
                 if ((row->row.flags & ST_APPEND_INLINE) == 0 && object != NULL) {
                     row->object = names[object - fold->objects];
+                    row->object_len = object->len;
                 }
             }
         }

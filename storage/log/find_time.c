@@ -111,7 +111,7 @@ static void search_step(struct st_time_search *search) {
     struct st_row_ref ref;
     enum st_row_search found = st_row_find_time(engine, partition, wanted, &ref, &search->wait);
     if (found == ST_ROW_FOUND) {
-        struct st_run *run = st_cache_find(&engine->cache, ref.row.slot, ref.row.position);
+        struct st_run *run = st_cache_row(&engine->cache, &ref.row);
         if (run != NULL) {
             rest_until_next_pass(engine);
             search_run(search, run->bytes, wanted);

@@ -1,8 +1,10 @@
 /*
  * Runs in objects that are asked for in one turn of the loop, and lie near each other in one object, are read as one
  * range: a flush holds a short run of each of many partitions, and who reads them all would otherwise pay a request for
- * each. Runs in entries come by the page, for the same reason: one that lies behind the beginning of a page that is
- * being read waits for it, and is asked for itself only when that page turns out to end before it.
+ * each. Where a request costs more than its bytes, a small object is read as a whole for the first of its runs, and
+ * whoever wants another of them waits for it, or finds it in the cache. Runs in entries come by the page, for the same
+ * reason: one that lies behind the beginning of a page that is being read waits for it, and is asked for itself only
+ * when that page turns out to end before it.
  */
 #include "storage/log/load.h"
 
@@ -23,6 +25,7 @@ struct st_load {
     bool cold;
     struct st_load_wait *waits;
     char object[ST_OBJECT_NAME_MAX]; /* "": in an entry */
+    size_t whole;                    /* bytes of the object, if it is to be read whole; else 0 */
     struct st_load *next_of_range;   /* or of its page; or, before it is sent, of engine->loads_unsent */
     /* when its page is there: */
     enum st_error error;
@@ -86,6 +89,16 @@ static bool load_cached(const struct st_load_range *range, const struct st_load 
     return true;
 }
 
+/* For those who will want the other runs of the object. */
+static void whole_cached(const struct st_load_range *range) {
+    struct st_cache *cache = &range->engine->cache;
+    struct st_cached_blob *owner = st_cache_add_blob(cache, range->blob, range->first->cold);
+    if (owner != NULL) {
+        st_cache_add_run(cache, owner, range->first->row.slot, ST_CACHE_WHOLE,
+                         kp_slice_of(range->get.into, range->get.len));
+    }
+}
+
 static void range_unlink(struct st_load_range *range) {
     struct st_load_range **link = &range->engine->load_ranges;
     while (*link != range) {
@@ -98,6 +111,9 @@ static void get_done(struct st_object_get *op) {
     struct st_load_range *range = ST_OWNER(op, struct st_load_range, get);
     st_engine_op_ended(range->engine);
     range_unlink(range);
+    if (op->error == ST_OK && range->first->whole > 0) {
+        whole_cached(range);
+    }
     for (struct st_load *load = range->first, *next; load != NULL; load = next) {
         next = load->next_of_range;
         struct kp_slice bytes = {0};
@@ -137,33 +153,34 @@ static uint64_t run_end(const struct st_load *load) {
     return (uint64_t)load->row.position + load->row.len;
 }
 
-/* Takes from the loads that wait to be sent the first one, and those behind it that fit in a range with it. Returns its
- * length in bytes. */
-static size_t take_range(struct st_engine *engine, struct st_load **first) {
+/* Takes from the loads that wait to be sent the first one, and those behind it that fit in a range with it. */
+static struct st_load *take_range(struct st_engine *engine, uint64_t *begin, size_t *len) {
     struct st_load *load = engine->loads_unsent, *last = load;
-    uint64_t begin = load->row.position;
+    *begin = load->whole > 0 ? 0 : load->row.position;
     struct st_load *next = load->next_of_range;
-    while (next != NULL && strcmp(next->object, load->object) == 0 && next->row.position <= run_end(last) + GAP_MOST &&
-           run_end(next) - begin <= SLAB_BYTES) {
+    while (next != NULL && strcmp(next->object, load->object) == 0 &&
+           (load->whole > 0 || (next->row.position <= run_end(last) + GAP_MOST &&
+                                run_end(next) - *begin <= SLAB_BYTES))) {
         last = next;
         next = next->next_of_range;
     }
     last->next_of_range = NULL;
     engine->loads_unsent = next;
-    *first = load;
-    return (size_t)(run_end(last) - begin);
+    *len = load->whole > 0 ? load->whole : (size_t)(run_end(last) - *begin);
+    return load;
 }
 
 static void send_ranges(struct st_task *task) {
     struct st_engine *engine = ST_OWNER(task, struct st_engine, loads_send);
     while (engine->loads_unsent != NULL) {
-        struct st_load *first;
-        size_t len = take_range(engine, &first);
+        uint64_t begin;
+        size_t len;
+        struct st_load *first = take_range(engine, &begin, &len);
         struct st_load_range *range = calloc(1, sizeof *range);
         if (range != NULL) {
             *range = (struct st_load_range){.engine = engine, .next = engine->load_ranges, .first = first};
             range->get = (struct st_object_get){
-                .position = first->row.position, .len = len, .roomy = true, .done = get_done};
+                .position = begin, .len = len, .roomy = true, .done = get_done};
             memcpy(range->get.name, first->object, sizeof first->object);
         }
         if (range == NULL || !cut_slab(range)) {
@@ -181,9 +198,25 @@ static void send_ranges(struct st_task *task) {
     }
 }
 
+/* True when its object is being read as a whole: it waits for that. */
+static bool joins_whole(struct st_load *load) {
+    struct st_load_range *range = load->whole > 0 ? load->engine->load_ranges : NULL;
+    while (range != NULL && strcmp(range->get.name, load->object) != 0) {
+        range = range->next;
+    }
+    if (range != NULL) {
+        load->next_of_range = range->first->next_of_range;
+        range->first->next_of_range = load;
+    }
+    return range != NULL;
+}
+
 /* In order of object and position. */
 static void send_soon(struct st_load *load) {
     struct st_engine *engine = load->engine;
+    if (joins_whole(load)) {
+        return;
+    }
     struct st_load **link = &engine->loads_unsent;
     int order = 1;
     while (*link != NULL && ((order = strcmp((*link)->object, load->object)) < 0 ||
@@ -433,6 +466,7 @@ bool st_load_start(struct st_engine *engine, const struct st_row_ref *ref, bool 
         page_join(load);
     } else {
         memcpy(load->object, ref->object.ptr, ref->object.len);
+        load->whole = ref->object_len <= engine->store->profile.whole_object_max ? (size_t)ref->object_len : 0;
         send_soon(load);
     }
     return true;

@@ -1,6 +1,6 @@
 /*
  * Bringing runs from the store into the cache: one load in flight per run however many readers wait for it, and one
- * request for runs that lie side by side.
+ * request for runs that lie side by side, or in one small object.
  */
 #ifndef ST_LOAD_H
 #define ST_LOAD_H
@@ -15,6 +15,7 @@ struct st_row_ref {
     struct kp_uuid topic_id;
     int32_t partition;
     struct kp_slice object; /* good until control returns to the loop */
+    uint64_t object_len;
 };
 
 /* Who waits for loads; embedded in a reader. Each load that it joined calls done once;

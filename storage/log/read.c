@@ -60,7 +60,7 @@ static struct kp_piece run_in_memory(const struct st_reader *reader, const struc
     if (pin != NULL) {
         return *pin;
     }
-    struct st_run *run = st_cache_find(&reader->engine->cache, row->slot, row->position);
+    struct st_run *run = st_cache_row(&reader->engine->cache, row);
     return run != NULL ? (struct kp_piece){run->owner->blob, run->bytes} : (struct kp_piece){0};
 }
 

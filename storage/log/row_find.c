@@ -19,6 +19,7 @@ static enum st_row_search found(struct st_engine *engine, const struct st_partit
             return ST_ROW_ABSENT;
         }
         ref->object = kp_slice_cstr(object->name);
+        ref->object_len = object->len;
     }
     return ST_ROW_FOUND;
 }
@@ -44,8 +45,11 @@ static bool is_of(const struct st_block_row *row, const struct st_partition *par
 }
 
 static enum st_row_search found_in_block(const struct st_block_row *row, struct st_row_ref *ref) {
-    *ref = (struct st_row_ref){
-        .row = row->row, .topic_id = row->topic_id, .partition = row->partition, .object = row->object};
+    *ref = (struct st_row_ref){.row = row->row,
+                               .topic_id = row->topic_id,
+                               .partition = row->partition,
+                               .object = row->object,
+                               .object_len = row->object_len};
     return ST_ROW_FOUND;
 }
 

@@ -52,6 +52,7 @@ static void draw_store(struct st_dice *dice, struct sim_plan *plan) {
         draw_class(dice, &plan->store.faults[i]);
     }
     profile->gathers_frames = st_dice_below(dice, 2) == 0;
+    profile->whole_object_max = (uint32_t)PICK(dice, 0, 2000, 100000);
 }
 
 static void draw_engine(struct st_dice *dice, struct sim_plan *plan) {

@@ -104,6 +104,29 @@ static void what_is_counted_is_at_least_the_memory_that_is_held(void **state) {
     assert_int_equal(kp_blob_stats().live_bytes, before);
 }
 
+/* Ranges of several slabs are read at a time, and come as they please. */
+static void slabs_that_are_filled_side_by_side_are_counted_once_each(void **state) {
+    (void)state;
+    enum { SLABS = 6, ROUNDS = 20 };
+    struct st_cache cache;
+    struct kp_blob *slabs[SLABS];
+    st_cache_init(&cache, 64 * 1024 * KIB);
+    for (size_t i = 0; i < SLABS; i++) {
+        slabs[i] = kp_blob_new(2048 * KIB);
+        assert_non_null(slabs[i]);
+    }
+    for (uint64_t slot = 0; slot < SLABS * ROUNDS; slot++) {
+        struct kp_blob *slab = slabs[slot % SLABS];
+        struct st_cached_blob *owner = st_cache_add_blob(&cache, slab, true);
+        assert_true(st_cache_add_run(&cache, owner, slot, 0, kp_slice_of(slab->data + slot * KIB, KIB)));
+    }
+    assert_in_range(cache.cold.bytes, SLABS * 2048 * KIB, SLABS * 2100 * KIB);
+    for (size_t i = 0; i < SLABS; i++) {
+        kp_blob_unref(slabs[i]);
+    }
+    st_cache_release(&cache);
+}
+
 static void a_slab_is_counted_once_and_goes_as_a_whole(void **state) {
     (void)state;
     struct st_cache cache;
@@ -285,6 +308,7 @@ int main(void) {
         cmocka_unit_test(the_least_recently_used_goes_first),
         cmocka_unit_test(what_is_counted_is_at_least_the_memory_that_is_held),
         cmocka_unit_test(a_slab_is_counted_once_and_goes_as_a_whole),
+        cmocka_unit_test(slabs_that_are_filled_side_by_side_are_counted_once_each),
         cmocka_unit_test(one_larger_than_the_limit_does_not_stay),
         cmocka_unit_test(who_goes_through_history_takes_half_of_the_room_at_most),
         cmocka_unit_test(what_a_reader_of_history_left_makes_room_for_the_tail),

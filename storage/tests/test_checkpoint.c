@@ -20,6 +20,7 @@ static struct st_block_row row_of(uint8_t topic, int32_t partition, int64_t base
     row.row.time_reached_ms = 20;
     row.row.flags = object == NULL ? INLINE : 0;
     row.object = object != NULL ? kp_slice_cstr(object) : (struct kp_slice){0};
+    row.object_len = object != NULL ? 200 : 0;
     return row;
 }
 
@@ -28,7 +29,7 @@ static bool same_row(const struct st_block_row *a, const struct st_block_row *b)
            a->row.end == b->row.end && a->row.slot == b->row.slot && a->row.position == b->row.position &&
            a->row.len == b->row.len && a->row.flags == b->row.flags &&
            a->row.max_timestamp_ms == b->row.max_timestamp_ms && a->row.time_reached_ms == b->row.time_reached_ms &&
-           kp_slice_equal(a->object, b->object);
+           kp_slice_equal(a->object, b->object) && a->object_len == b->object_len;
 }
 
 /* A fold with one partition, and the checkpoint of it with these rows. */
@@ -102,11 +103,11 @@ static void a_checkpoint_has_these_bytes(void **state) {
     make(&made, rows, 4);
     assert_golden(made.bytes,
                   /* the block: another partition, one that follows, one whose name shares 4 bytes, another partition */
-                  "01 01010101010101010101010101010101 00 00 02 02 05 64 00 14 28 00 05 6f626a2d32"
+                  "01 01010101010101010101010101010101 00 00 02 02 05 64 00 14 28 00 05 6f626a2d32 c801"
                   " 00 03 03 05 64 01 14 28"
-                  " 00 01 04 05 64 00 14 28 04 01 34"
-                  " 01 02020202020202020202020202020202 07 02 01 05 05 64 00 14 28 05 00"
-                  " 1e30a2bd"
+                  " 00 01 04 05 64 00 14 28 04 01 34 c801"
+                  " 01 02020202020202020202020202020202 07 02 01 05 05 64 00 14 28 05 00 c801"
+                  " 327b37da"
                   /* heads */
                   " 02 00 00 0000000000000000 01"
                   " 01010101010101010101010101010101 01 61 01 00 00"
@@ -114,11 +115,11 @@ static void a_checkpoint_has_these_bytes(void **state) {
                   " 09 01 01 00 01 00 01"
                   " 146c9a6d"
                   /* index */
-                  " 01 01010101010101010101010101010101 00 00 28 00 54"
-                  " 54002179"
+                  " 01 01010101010101010101010101010101 00 00 28 00 5a"
+                  " f8789e5e"
                   /* footer */
                   " 53534350 01 000000 0000000000000002 e344a6cd5a07c8b6 0000000000000003"
-                  " 0000000000000054 0000000000000039 000000000000001a 779139b6");
+                  " 000000000000005a 0000000000000039 000000000000001a 46d9899f");
     unmake(&made);
 }
 

@@ -165,6 +165,7 @@ static const struct st_store_profile profile = {
     .flush_limit = 8 << 20,
     .uploads_in_flight = 8,
     .gathers_frames = true,
+    .whole_object_max = 1 << 20,
     .object_align = 1,
     .poll_least_ns = 10 * ST_MS,
     .poll_most_ns = ST_SECOND,
