@@ -156,10 +156,14 @@ static void the_head_of_the_final_answer_is_told(void **state) {
     call_release(&call);
 }
 
+/* Chunks first, and then a length: libcurl 8.5.0, as in Ubuntu 24.04, leaks trailers when chunks follow. */
 static void answer_chunks(struct peer *peer) {
-    while (peer_read_request(peer)) {
+    if (peer_read_request(peer)) {
         peer_say(peer, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
         peer_say(peer, "7;x=y\r\n, world\r\n0\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n");
+    }
+    while (peer_read_request(peer)) {
+        peer_say(peer, "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nhello, world");
     }
 }
 
