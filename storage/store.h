@@ -203,8 +203,9 @@ struct st_lease_list {
  * (bucket, id), its body never changes. Nothing rests on what the pool holds or has lost but who is served sooner.
  *
  * put: if absent. ST_TAKEN: it is there already, from an earlier try. It may vanish expires_ms after the put.
- * read: what stands, and has not expired, in `bucket` and the one before it (consistent), in order of (bucket, id),
- *   until about max_bytes. Items and bodies as in a journal read: items is malloc'ed, bodies lie in `blob`.
+ * read: what stands, and has not expired, in the buckets `first` to `last`, which is `first` or the one after it
+ *   (consistent), in order of (bucket, id), until about max_bytes. Items and bodies as in a journal read: items is
+ *   malloc'ed, bodies lie in `blob`.
  * delete: ST_OK also for what is not there. A late twin of a put may bring an item back.
  */
 #define ST_POOL_BODY_MAX (192 * 1024)
@@ -229,7 +230,7 @@ struct st_pool_item {
 };
 struct st_pool_read {
     uint32_t journal;
-    uint64_t bucket;
+    uint64_t first, last;
     size_t max_bytes;
     struct st_pool_item *items;
     size_t count;

@@ -581,13 +581,13 @@ static void pool_put(struct st_store *store, struct st_pool_put *op) {
 static void pool_read_run(struct memory *memory, struct request *request) {
     struct st_pool_read *op = request->op;
     const struct core *core = memory->core;
-    struct st_pool_key first = {.bucket = op->bucket > 0 ? op->bucket - 1 : 0};
+    struct st_pool_key first = {.bucket = op->first};
     bool found;
     size_t from = pool_seek(core, op->journal, &first, &found), to = from, bytes = 0;
     op->date_ms = st_now_wall_ms(memory->loop);
     op->count = 0;
     op->blob = NULL;
-    while (to < core->pool_count && core->pool[to].journal == op->journal && core->pool[to].key.bucket <= op->bucket &&
+    while (to < core->pool_count && core->pool[to].journal == op->journal && core->pool[to].key.bucket <= op->last &&
            bytes < op->max_bytes) {
         bytes += core->pool[to++].len;
     }

@@ -63,10 +63,10 @@ enum st_error sim_state_pool_put(struct sim_state *state, const struct st_pool_p
 
 enum st_error sim_state_pool_read(struct sim_state *state, struct st_pool_read *op, struct st_pool_item **items,
                                   uint8_t **bytes, size_t *len) {
-    struct st_pool_key first = {.bucket = op->bucket > 0 ? op->bucket - 1 : 0};
+    struct st_pool_key first = {.bucket = op->first};
     size_t from = seek(state, op->journal, &first), to = from, used = 0;
     while (to < state->pool_count && state->pool[to].journal == op->journal &&
-           state->pool[to].key.bucket <= op->bucket && used < op->max_bytes) {
+           state->pool[to].key.bucket <= op->last && used < op->max_bytes) {
         used += state->pool[to++].len;
     }
     *bytes = sim_must(malloc(used + 1));

@@ -178,7 +178,8 @@ static void operate(struct st_store *store, struct st_loop *loop, unsigned which
     struct st_journal_trim trim = {.below = 9, .done = trim_over};
     struct st_checkpoint_ref ref = {.slot = 5, .name = "five", .done = checkpoint_over};
     struct st_lease_list lease_list = {.leases = leases, .capacity = 4, .done = leases_over};
-    struct st_pool_read pool = {.bucket = which % 3, .max_bytes = 100, .done = pool_over};
+    struct st_pool_read pool = {
+        .first = which % 3 / 2, .last = (which % 3 + 1) / 2, .max_bytes = 100, .done = pool_over};
     struct st_pool_key key = {.bucket = 1};
     struct st_pool_delete drop = {.keys = &key, .count = 1, .done = drop_over};
     switch (which % 12) {

@@ -61,6 +61,7 @@
 #define WATCH_READS 2
 #define WATCH_MOST (250 * ST_MS)
 #define PUT_WATCH (50 * ST_MS) /* the put of the request takes long */
+#define OVERLAP 32       /* slots: who began before those, in the bucket before, is left to commit by itself */
 #define DELETED_AFTER 16 /* slots: by then who committed a request has deleted it, unless that failed */
 #define EXPIRES_MS (10 * 60 * 1000)
 #define READ_MOST (1024 * 1024)
@@ -107,10 +108,12 @@ static void read_done(struct st_pool_read *op) {
 
 static void read_send(struct st_journal *journal, void (*done)(struct st_pool_read *op)) {
     struct st_pool *pool = &journal->pool;
+    const uint64_t slot = journal->fold->slot;
     pool->reading = true;
     pool->read = (struct st_pool_read){
         .journal = journal->number,
-        .bucket = journal->fold->slot / ST_POOL_BUCKET,
+        .first = (slot > OVERLAP ? slot - OVERLAP : 0) / ST_POOL_BUCKET,
+        .last = slot / ST_POOL_BUCKET,
         .max_bytes = READ_MOST,
         .done = done,
     };

@@ -31,7 +31,8 @@ static struct st_pool_read *read_bucket(struct fixture *f, struct st_store *stor
                                         size_t max_bytes) {
     struct st_pool_read *op = pool_read_new(f);
     op->journal = journal;
-    op->bucket = bucket;
+    op->first = bucket > 0 ? bucket - 1 : 0;
+    op->last = bucket;
     op->max_bytes = max_bytes;
     assert_int_equal(pool_read_run(f, store, op), ST_OK);
     assert_true((op->count == 0) == (op->blob == NULL));
@@ -54,6 +55,24 @@ static const char *standing(struct fixture *f, struct st_store *store, uint32_t 
     }
     release(op);
     return text;
+}
+
+static void one_bucket_may_be_read_alone(void **state) {
+    struct fixture *f = *state;
+    if (!has_pool(f)) {
+        skip();
+    }
+    assert_int_equal(put(f, f->a, 0, key_of(7, 'a', 0), "a", 1, MINUTE_MS), ST_OK);
+    assert_int_equal(put(f, f->a, 0, key_of(8, 'b', 0), "b", 1, MINUTE_MS), ST_OK);
+    for (uint64_t bucket = 7; bucket <= 8; bucket++) {
+        struct st_pool_read *op = pool_read_new(f);
+        op->first = op->last = bucket;
+        op->max_bytes = 1 << 20;
+        assert_int_equal(pool_read_run(f, f->b, op), ST_OK);
+        assert_int_equal(op->count, 1);
+        assert_int_equal(op->items[0].key.bucket, bucket);
+        release(op);
+    }
 }
 
 static void what_waits_in_two_buckets_is_read_in_order(void **state) {
@@ -130,6 +149,7 @@ static void what_is_deleted_or_has_expired_is_not_read(void **state) {
 
 int contract_pool_tests(void) {
     static const struct CMUnitTest tests[] = {
+        CONTRACT_TEST(one_bucket_may_be_read_alone),
         CONTRACT_TEST(what_waits_in_two_buckets_is_read_in_order),
         CONTRACT_TEST(a_request_comes_back_as_it_was_put_and_is_put_once),
         CONTRACT_TEST(what_is_deleted_or_has_expired_is_not_read),

@@ -8,7 +8,7 @@
  * A number of DynamoDB has 38 digits, which 16 bytes do not fit into; ids are random, so 14 tell them apart, and their
  * order is that of the ids. What has expired may stand for days: it is passed over here.
  *
- * The two buckets of a read are two queries, sent at once: they are on the way of every commit under contention.
+ * Two buckets of a read are two queries, sent at once: they are on the way of every commit under contention.
  */
 #include "storage/backends/aws/aws_state.h"
 
@@ -132,7 +132,7 @@ static void fill(struct reading *reading, size_t count, size_t bytes) {
                 continue;
             }
             struct st_pool_item *each = &op->items[op->count++];
-            each->key.bucket = op->bucket - 1 + i;
+            each->key.bucket = op->last - 1 + i;
             each->body = kp_slice_of(to, len);
             bool whole = st_item_bytes(item, "i", each->key.id.bytes) && st_item_bytes(item, "b", to);
             reading->error = whole ? ST_OK : ST_DAMAGED;
@@ -220,10 +220,10 @@ void st_aws_pool_read(struct st_store *store, struct st_pool_read *op) {
         return;
     }
     reading->op = op;
-    if (op->bucket > 0) {
-        query_bucket(aws, reading, op->bucket - 1, lower_answered);
+    if (op->first < op->last) {
+        query_bucket(aws, reading, op->first, lower_answered);
     }
-    query_bucket(aws, reading, op->bucket, upper_answered);
+    query_bucket(aws, reading, op->last, upper_answered);
 }
 
 /* ---- delete ---- */
