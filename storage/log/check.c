@@ -106,9 +106,9 @@ static void accept_append(struct st_build *build, struct st_append_request *appe
         .position = position,
         .len = (uint32_t)append->bytes.len,
         .max_timestamp_ms = time_ms,
-        .producer_id = window != NULL ? append->producer_id : -1,
-        .epoch = window != NULL ? append->epoch : (int16_t)-1,
-        .first_sequence = window != NULL ? append->first_sequence : -1,
+        .producer_id = append->producer_id,
+        .epoch = append->epoch,
+        .first_sequence = append->first_sequence,
     };
     st_append_writer_add(&build->appends, &fact, &build->facts);
     build->stores_records = true;

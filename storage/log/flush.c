@@ -7,8 +7,8 @@
 #include "storage/runtime/metrics.h"
 
 #define FACT_ESTIMATE 80 /* an append is at most this: a fact and a run of its own, with a producer */
-#define AT_ONCE (10 * ST_MS) /* within this time come those back who were answered together */
 #define KEY_ESTIMATE 352 /* a key fact with one part, counted for each part */
+#define AT_ONCE (10 * ST_MS) /* within this time come those back who were answered together */
 
 static void pump(struct st_engine *engine);
 

@@ -213,15 +213,25 @@ static inline struct kp_blob *letters(size_t len, int64_t timestamp_ms) {
     return batch;
 }
 
-/* Begins an append of the batch, whose reference it takes. */
-static inline void append_begin(struct fixture *fixture, struct appending *call, const struct kp_uuid *id,
-                                struct kp_blob *batch, int64_t timeout_ms) {
-    *call = (struct appending){.part = {.topic_id = *id, .blob = batch}};
+/* An append of the batch, whose reference it takes, that is not begun yet. */
+static inline void append_prepare(struct appending *call, const struct kp_uuid *id, int32_t partition,
+                                  struct kp_blob *batch, int64_t timeout_ms) {
+    *call = (struct appending){.part = {.topic_id = *id, .partition = partition, .blob = batch}};
     assert_int_equal(kp_batch_peek(kp_slice_of(batch->data, batch->size), &call->part.batch), KP_ERROR_NONE);
     call->append = (struct st_append){
         .parts = &call->part, .count = 1, .timeout_ms = timeout_ms, .done = appending_done};
+}
+
+static inline void append_start(struct fixture *fixture, struct appending *call) {
+    struct kp_blob *batch = call->part.blob;
     st_append(fixture->engine, &call->append);
     kp_blob_unref(batch);
+}
+
+static inline void append_begin(struct fixture *fixture, struct appending *call, const struct kp_uuid *id,
+                                struct kp_blob *batch, int64_t timeout_ms) {
+    append_prepare(call, id, 0, batch, timeout_ms);
+    append_start(fixture, call);
 }
 
 static inline int64_t append_now(struct fixture *fixture, const struct kp_uuid *id, size_t len, int64_t timestamp_ms) {

@@ -43,15 +43,11 @@ static int crash(void **state) {
 
 static void append_of_producer(struct appending *call, const struct kp_uuid *id, size_t len, int64_t producer_id,
                                int32_t sequence) {
-    struct kp_blob *batch = letters(len, 1000);
-    *call = (struct appending){.part = {.topic_id = *id, .blob = batch}};
-    assert_int_equal(kp_batch_peek(kp_slice_of(batch->data, batch->size), &call->part.batch), KP_ERROR_NONE);
+    append_prepare(call, id, 0, letters(len, 1000), 30000);
     call->part.batch.producer_id = producer_id;
     call->part.batch.producer_epoch = 0;
     call->part.batch.base_sequence = sequence;
-    call->append = (struct st_append){.parts = &call->part, .count = 1, .timeout_ms = 30000, .done = appending_done};
-    st_append(fixture.engine, &call->append);
-    kp_blob_unref(batch);
+    append_start(&fixture, call);
 }
 
 /* ---- answers ---- */

@@ -24,12 +24,8 @@ static int stop(void **state) {
 }
 
 static void append_to(struct appending *call, const struct kp_uuid *id, int32_t partition, size_t len) {
-    struct kp_blob *batch = letters(len, 1000);
-    *call = (struct appending){.part = {.topic_id = *id, .partition = partition, .blob = batch}};
-    assert_int_equal(kp_batch_peek(kp_slice_of(batch->data, batch->size), &call->part.batch), KP_ERROR_NONE);
-    call->append = (struct st_append){.parts = &call->part, .count = 1, .timeout_ms = 30000, .done = appending_done};
-    st_append(fixture.engine, &call->append);
-    kp_blob_unref(batch);
+    append_prepare(call, id, partition, letters(len, 1000), 30000);
+    append_start(&fixture, call);
 }
 
 /* In turn to every partition of every topic, in one turn of the loop; the sizes tell them apart. */
@@ -147,17 +143,10 @@ static void what_changes_topics_keeps_its_place(void **state) {
 static void a_keyed_append_keeps_its_place(void **state) {
     (void)state;
     append_to(&calls[0], &ids[1], 1, 10);
-    struct kp_blob *batch = letters(10, 1000);
-    calls[1] = (struct appending){.part = {.topic_id = ids[0], .partition = 1, .blob = batch}};
-    assert_int_equal(kp_batch_peek(kp_slice_of(batch->data, batch->size), &calls[1].part.batch), KP_ERROR_NONE);
-    calls[1].append = (struct st_append){.parts = &calls[1].part,
-                                         .count = 1,
-                                         .timeout_ms = 30000,
-                                         .key = KP_SLICE_LIT("k"),
-                                         .key_begun_ms = st_store_time(fixture.engine),
-                                         .done = appending_done};
-    st_append(fixture.engine, &calls[1].append);
-    kp_blob_unref(batch);
+    append_prepare(&calls[1], &ids[0], 1, letters(10, 1000), 30000);
+    calls[1].append.key = KP_SLICE_LIT("k");
+    calls[1].append.key_begun_ms = st_store_time(fixture.engine);
+    append_start(&fixture, &calls[1]);
     append_to(&calls[2], &ids[0], 1, 10);
     append_to(&calls[3], &ids[0], 0, 10);
     run_ms(&fixture, 1000);

@@ -16,13 +16,8 @@ static void open_both(uint32_t whole_object_max, uint32_t checkpoint_entries) {
     id = create_now(&writer, "t", PARTITIONS);
     static struct appending calls[PARTITIONS * EACH];
     for (int i = 0; i < PARTITIONS * EACH; i++) {
-        struct kp_blob *batch = letters(LEN, 1000);
-        calls[i] = (struct appending){.part = {.topic_id = id, .partition = i % PARTITIONS, .blob = batch}};
-        assert_int_equal(kp_batch_peek(kp_slice_of(batch->data, batch->size), &calls[i].part.batch), KP_ERROR_NONE);
-        calls[i].append = (struct st_append){
-            .parts = &calls[i].part, .count = 1, .timeout_ms = 30000, .done = appending_done};
-        st_append(writer.engine, &calls[i].append);
-        kp_blob_unref(batch);
+        append_prepare(&calls[i], &id, i % PARTITIONS, letters(LEN, 1000), 30000);
+        append_start(&writer, &calls[i]);
     }
     run_ms(&writer, 1000);
     fixture_open_on(&reader, &virtual_clock, writer.loop, st_store_memory_share(writer.gate.inner), &options);
