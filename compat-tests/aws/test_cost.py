@@ -10,6 +10,7 @@ import time
 import unittest
 
 from world import World
+import events  # of compat-tests/lambda, which world.py has found
 
 COST_S = int(os.environ.get("COST_S", "40"))
 RECORDS_S = 1000
@@ -107,6 +108,21 @@ class Cost(unittest.TestCase):
         self.assertEqual(counts.write_units("(?!gateways).*"), 0, str(counts))
         self.assertLessEqual(counts.write_units("gateways"), 6, str(counts))  # its registration, every 3 s
         self.assertEqual(counts.requests(r"s3\..*"), 0, str(counts))
+
+    def test_an_idle_function(self):
+        """An instance that was used and waits asks nothing of anybody; the scheduled event of upkeep looks at the tail."""
+        self.produce_one()
+        self.world.finish()
+        function = self.world.function()
+        self.assertEqual(function.get("/topics/one/consume?offset=1&limit=10", 60)[0], 200)
+        time.sleep(2)
+        counts = self.count(lambda: time.sleep(15))
+        self.assertEqual(counts.requests(".*", "(?!gateways).*"), 0, str(counts))
+        counts = self.count(lambda: self.assertEqual(function.sandbox.invoke(events.scheduled(), 60).json(), {"status": "ok"}))
+        print(f"an idle function for 15 s: nothing; upkeep: {counts.read_units()} read units, {counts.write_units()} write units")
+        self.assertEqual(counts.write_units("(?!gateways).*"), 0, str(counts))
+        self.assertEqual(counts.requests(r"s3\..*"), 0, str(counts))
+        self.assertLessEqual(counts.read_units(), 2, str(counts))
 
 
 if __name__ == "__main__":
