@@ -200,23 +200,20 @@ struct st_lease_list {
 
 /*
  * The pool of a journal: requests that wait until somebody commits them (journal/pool.h). A request stands under
- * (bucket, id), its body never changes. Nothing rests on what the pool holds or has lost but who is served sooner.
+ * (slot at which it was begun, id), its body never changes. Nothing rests on what the pool holds or has lost but who is
+ * served sooner. Nobody deletes a request: it expires, and is passed over by those who read on from later slots.
  *
  * put: if absent. ST_TAKEN: it is there already, from an earlier try. It may vanish expires_ms after the put.
- * read: what stands, and has not expired, in the buckets `first` to `last`, which is `first` or the one after it
- *   (consistent), in order of (bucket, id), until about max_bytes. Items and bodies as in a journal read: items is
- *   malloc'ed, bodies lie in `blob`.
- * delete: ST_OK also for what is not there. A late twin of a put may bring an item back.
+ * read: the bodies of what stands, has not expired, and was begun at the slots `first` to `last`, fewer than
+ *   ST_POOL_SLOTS_MOST of them (consistent), in descending order of (begun, id), until about max_bytes, but at least
+ *   one. As in a journal read, `bodies` is malloc'ed, and they lie in `blob`.
  */
 #define ST_POOL_BODY_MAX (192 * 1024)
-#define ST_POOL_DELETE_MOST 100
-struct st_pool_key {
-    uint64_t bucket;
-    struct kp_uuid id;
-};
+#define ST_POOL_SLOTS_MOST 256
 struct st_pool_put {
     uint32_t journal;
-    struct st_pool_key key;
+    uint64_t begun;
+    struct kp_uuid id;
     struct kp_slice body; /* at most ST_POOL_BODY_MAX */
     int64_t expires_ms;   /* from now */
     enum st_error error;
@@ -224,29 +221,16 @@ struct st_pool_put {
     void (*done)(struct st_pool_put *op);
     void *backend;
 };
-struct st_pool_item {
-    struct st_pool_key key;
-    struct kp_slice body; /* in the operation's blob */
-};
 struct st_pool_read {
     uint32_t journal;
     uint64_t first, last;
     size_t max_bytes;
-    struct st_pool_item *items;
+    struct kp_slice *bodies; /* both NULL with count 0 */
     size_t count;
-    struct kp_blob *blob; /* NULL with count 0 */
+    struct kp_blob *blob;
     enum st_error error;
     int64_t date_ms;
     void (*done)(struct st_pool_read *op);
-    void *backend;
-};
-struct st_pool_delete {
-    uint32_t journal;
-    const struct st_pool_key *keys; /* the caller's */
-    size_t count;                   /* at most ST_POOL_DELETE_MOST */
-    enum st_error error;
-    int64_t date_ms;
-    void (*done)(struct st_pool_delete *op);
     void *backend;
 };
 
@@ -279,7 +263,6 @@ struct st_store_ops {
     void (*lease_list)(struct st_store *store, struct st_lease_list *op);
     void (*pool_put)(struct st_store *store, struct st_pool_put *op);
     void (*pool_read)(struct st_store *store, struct st_pool_read *op);
-    void (*pool_delete)(struct st_store *store, struct st_pool_delete *op);
     /* Finishes what is under way, then calls closed; the store is freed before that call. */
     void (*close)(struct st_store *store, void (*closed)(void *arg), void *arg);
 };

@@ -44,7 +44,8 @@ struct journal {
 
 struct waiting {
     uint32_t journal;
-    struct st_pool_key key;
+    uint64_t begun;
+    struct kp_uuid id;
     int64_t expires_ms;
     uint8_t *bytes;
     size_t len;
@@ -62,7 +63,7 @@ struct core {
     size_t journal_count, journal_room;
     struct st_lease *leases; /* sorted by holder */
     size_t lease_count, lease_room;
-    struct waiting *pool; /* sorted by journal, bucket, id */
+    struct waiting *pool; /* sorted by journal, begun, id */
     size_t pool_count, pool_room;
 };
 
@@ -534,28 +535,29 @@ static void lease_list(struct st_store *store, struct st_lease_list *op) {
 
 /* ---- the pool ---- */
 
-static int waiting_compare(const struct waiting *item, uint32_t journal, const struct st_pool_key *key) {
+static int waiting_compare(const struct waiting *item, uint32_t journal, uint64_t begun, const struct kp_uuid *id) {
     if (item->journal != journal) {
         return item->journal < journal ? -1 : 1;
     }
-    if (item->key.bucket != key->bucket) {
-        return item->key.bucket < key->bucket ? -1 : 1;
+    if (item->begun != begun) {
+        return item->begun < begun ? -1 : 1;
     }
-    return memcmp(item->key.id.bytes, key->id.bytes, sizeof key->id.bytes);
+    return memcmp(item->id.bytes, id->bytes, sizeof id->bytes);
 }
 
 /* Where the first item lies that is not less; *found: it is this one. */
-static size_t pool_seek(const struct core *core, uint32_t journal, const struct st_pool_key *key, bool *found) {
+static size_t pool_seek(const struct core *core, uint32_t journal, uint64_t begun, const struct kp_uuid *id,
+                        bool *found) {
     size_t low = 0, high = core->pool_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (waiting_compare(&core->pool[middle], journal, key) < 0) {
+        if (waiting_compare(&core->pool[middle], journal, begun, id) < 0) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    *found = low < core->pool_count && waiting_compare(&core->pool[low], journal, key) == 0;
+    *found = low < core->pool_count && waiting_compare(&core->pool[low], journal, begun, id) == 0;
     return low;
 }
 
@@ -563,13 +565,14 @@ static void pool_put_run(struct memory *memory, struct request *request) {
     struct st_pool_put *op = request->op;
     struct core *core = memory->core;
     bool found;
-    size_t at = pool_seek(core, op->journal, &op->key, &found);
+    size_t at = pool_seek(core, op->journal, op->begun, &op->id, &found);
     uint8_t *copy = found || op->body.len > ST_POOL_BODY_MAX ? NULL : copy_of(op->body.ptr, op->body.len);
     op->date_ms = st_now_wall_ms(memory->loop);
     op->error = found ? ST_TAKEN : copy == NULL ? ST_REFUSED : ST_OK;
     if (copy != NULL) {
         core->pool = array_insert(core->pool, &core->pool_count, &core->pool_room, sizeof(struct waiting), at);
-        core->pool[at] = (struct waiting){op->journal, op->key, op->date_ms + op->expires_ms, copy, op->body.len};
+        core->pool[at] =
+            (struct waiting){op->journal, op->begun, op->id, op->date_ms + op->expires_ms, copy, op->body.len};
     }
     op->done(op);
 }
@@ -581,58 +584,38 @@ static void pool_put(struct st_store *store, struct st_pool_put *op) {
 static void pool_read_run(struct memory *memory, struct request *request) {
     struct st_pool_read *op = request->op;
     const struct core *core = memory->core;
-    struct st_pool_key first = {.bucket = op->first};
+    const struct kp_uuid least = {{0}};
     bool found;
-    size_t from = pool_seek(core, op->journal, &first, &found), to = from, bytes = 0;
+    size_t to = pool_seek(core, op->journal, op->last + 1, &least, &found), from = to, bytes = 0;
     op->date_ms = st_now_wall_ms(memory->loop);
     op->count = 0;
     op->blob = NULL;
-    while (to < core->pool_count && core->pool[to].journal == op->journal && core->pool[to].key.bucket <= op->last &&
+    while (from > 0 && core->pool[from - 1].journal == op->journal && core->pool[from - 1].begun >= op->first &&
            bytes < op->max_bytes) {
-        bytes += core->pool[to++].len;
+        bytes += core->pool[--from].len;
     }
-    op->items = reallocarray(NULL, to - from + 1, sizeof *op->items);
-    op->blob = to > from && op->items != NULL ? kp_blob_new(bytes > 0 ? bytes : 1) : NULL;
-    op->error = op->items == NULL || (to > from && op->blob == NULL) ? ST_REFUSED : ST_OK;
-    for (size_t i = from, at = 0; op->error == ST_OK && i < to; i++) {
-        const struct waiting *item = &core->pool[i];
+    op->bodies = reallocarray(NULL, to - from + 1, sizeof *op->bodies);
+    op->blob = to > from && op->bodies != NULL ? kp_blob_new(bytes > 0 ? bytes : 1) : NULL;
+    op->error = op->bodies == NULL || (to > from && op->blob == NULL) ? ST_REFUSED : ST_OK;
+    for (size_t i = to, at = 0; op->error == ST_OK && i > from; i--) {
+        const struct waiting *item = &core->pool[i - 1];
         if (item->expires_ms > op->date_ms) {
             memcpy(op->blob->data + at, item->bytes, item->len);
-            op->items[op->count++] = (struct st_pool_item){item->key, kp_slice_of(op->blob->data + at, item->len)};
+            op->bodies[op->count++] = kp_slice_of(op->blob->data + at, item->len);
             at += item->len;
         }
     }
     if (op->count == 0) {
         kp_blob_unref(op->blob);
-        free(op->items);
+        free(op->bodies);
         op->blob = NULL;
-        op->items = NULL;
+        op->bodies = NULL;
     }
     op->done(op);
 }
 
 static void pool_read(struct st_store *store, struct st_pool_read *op) {
     request_start(store, op, pool_read_run);
-}
-
-static void pool_delete_run(struct memory *memory, struct request *request) {
-    struct st_pool_delete *op = request->op;
-    struct core *core = memory->core;
-    for (size_t i = 0; i < op->count; i++) {
-        bool found;
-        size_t at = pool_seek(core, op->journal, &op->keys[i], &found);
-        if (found) {
-            free(core->pool[at].bytes);
-            array_remove(core->pool, &core->pool_count, sizeof(struct waiting), at);
-        }
-    }
-    op->error = ST_OK;
-    op->date_ms = st_now_wall_ms(memory->loop);
-    op->done(op);
-}
-
-static void pool_delete(struct st_store *store, struct st_pool_delete *op) {
-    request_start(store, op, pool_delete_run);
 }
 
 /* ---- handles ---- */
@@ -693,7 +676,6 @@ static const struct st_store_ops memory_ops = {
     .lease_list = lease_list,
     .pool_put = pool_put,
     .pool_read = pool_read,
-    .pool_delete = pool_delete,
     .close = close_store,
 };
 

@@ -56,7 +56,7 @@ struct request {
     uint8_t *bytes; /* of the input, copied; or of the result */
     size_t len;
     struct st_journal_entry *entries; /* result of a journal read; bodies lie in bytes */
-    struct st_pool_item *items;       /* ... of a pool's */
+    struct kp_slice *bodies;          /* ... of a pool's */
     void *op;                         /* the caller's */
     union {                           /* the operation as it was sent; apply writes its outputs here */
         struct st_object_put object_put;
@@ -72,7 +72,6 @@ struct request {
         struct st_lease_list lease_list;
         struct st_pool_put pool_put;
         struct st_pool_read pool_read;
-        struct st_pool_delete pool_delete;
     } u;
 };
 
@@ -84,7 +83,7 @@ static void request_free(struct request *request) {
         request->next->link = request->link;
     }
     free(request->entries);
-    free(request->items);
+    free(request->bodies);
     free(request->bytes);
     free(request);
 }
@@ -297,13 +296,8 @@ static enum st_error apply_pool_put(struct request *request) {
 }
 
 static enum st_error apply_pool_read(struct request *request) {
-    return sim_state_pool_read(&request->sim->state, &request->u.pool_read, &request->items, &request->bytes,
+    return sim_state_pool_read(&request->sim->state, &request->u.pool_read, &request->bodies, &request->bytes,
                                &request->len);
-}
-
-static enum st_error apply_pool_delete(struct request *request) {
-    return sim_state_pool_delete(&request->sim->state, &request->u.pool_delete,
-                                 kp_slice_of(request->bytes, request->len), request->outcome_hidden);
 }
 
 /* ---- answers ---- */
@@ -362,7 +356,7 @@ static void fill_read(struct request *request) {
 static void fill_pool(struct request *request) {
     struct st_pool_read *read = &request->u.pool_read;
     read->blob = NULL;
-    read->items = NULL;
+    read->bodies = NULL;
     if (request->error != ST_OK || read->count == 0) {
         read->count = 0;
         return;
@@ -370,11 +364,11 @@ static void fill_pool(struct request *request) {
     read->blob = sim_must(kp_blob_new(request->len));
     memcpy(read->blob->data, request->bytes, request->len);
     for (size_t i = 0; i < read->count; i++) {
-        struct kp_slice *body = &request->items[i].body;
+        struct kp_slice *body = &request->bodies[i];
         body->ptr = read->blob->data + (body->ptr - request->bytes);
     }
-    read->items = request->items;
-    request->items = NULL;
+    read->bodies = request->bodies;
+    request->bodies = NULL;
 }
 
 /* KIND(name, member of the union, struct, class, fill) makes name_kind and the backend's sim_name. A request that
@@ -404,7 +398,6 @@ KIND(lease_renew, lease_renew, st_lease_renew, ST_SIM_OTHER, fill_nothing)
 KIND(lease_list, lease_list, st_lease_list, ST_SIM_OTHER, fill_leases)
 KIND(pool_put, pool_put, st_pool_put, ST_SIM_POOL, fill_nothing)
 KIND(pool_read, pool_read, st_pool_read, ST_SIM_POOL, fill_pool)
-KIND(pool_delete, pool_delete, st_pool_delete, ST_SIM_POOL, fill_nothing)
 #undef KIND
 
 #define NO_BYTES ((struct kp_slice){0})
@@ -487,10 +480,6 @@ static void sim_pool_read(struct st_store *store, struct st_pool_read *op) {
     send(store, &pool_read_kind, op, NO_BYTES);
 }
 
-static void sim_pool_delete(struct st_store *store, struct st_pool_delete *op) {
-    send(store, &pool_delete_kind, op, kp_slice_of((const uint8_t *)op->keys, op->count * sizeof op->keys[0]));
-}
-
 /* ---- handles ---- */
 
 static void store_free(struct sim_store *store) {
@@ -549,7 +538,6 @@ static const struct st_store_ops sim_ops = {
     .lease_list = sim_lease_list,
     .pool_put = sim_pool_put,
     .pool_read = sim_pool_read,
-    .pool_delete = sim_pool_delete,
     .close = sim_close,
 };
 

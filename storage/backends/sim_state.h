@@ -40,11 +40,11 @@ struct sim_journal {
 
 struct sim_waiting {
     uint32_t journal;
-    struct st_pool_key key;
-    int64_t expires_ms;
+    uint64_t begun;
+    struct kp_uuid id;
+    int64_t expires_ms; /* kept beyond it, so that a second life under other bytes is seen */
     uint8_t *data;
     size_t len;
-    bool deleted; /* kept, so that a second life under other bytes is seen */
 };
 
 struct sim_state {
@@ -58,7 +58,7 @@ struct sim_state {
     unsigned journal_count;
     struct st_lease leases[SIM_HOLDERS_MAX];
     size_t lease_count;
-    struct sim_waiting *pool; /* sorted by journal, bucket, id */
+    struct sim_waiting *pool; /* sorted by journal, begun, id */
     size_t pool_count, pool_room;
     struct st_identify identity; /* format_version 0: not founded */
 };
@@ -93,10 +93,7 @@ enum st_error sim_state_lease_renew(struct sim_state *state, const struct st_lea
 enum st_error sim_state_lease_list(struct sim_state *state, struct st_lease_list *op, uint8_t **bytes);
 /* sim_pool.c */
 enum st_error sim_state_pool_put(struct sim_state *state, const struct st_pool_put *op, struct kp_slice body);
-enum st_error sim_state_pool_read(struct sim_state *state, struct st_pool_read *op, struct st_pool_item **items,
+enum st_error sim_state_pool_read(struct sim_state *state, struct st_pool_read *op, struct kp_slice **bodies,
                                   uint8_t **bytes, size_t *len);
-/* `halfway`: its answer is an error, so perhaps only some go. */
-enum st_error sim_state_pool_delete(struct sim_state *state, const struct st_pool_delete *op, struct kp_slice keys,
-                                    bool halfway);
 
 #endif

@@ -35,9 +35,7 @@ static bool apply(struct st_journal *journal, uint64_t slot, struct kp_slice bod
         journal_stop(journal, slot, result == ST_APPLY_DAMAGED ? "damaged" : "misfit");
         return false;
     }
-    if (journal->pool.active) {
-        st_pool_applied(journal, slot, body);
-    }
+    st_pool_applied(journal, slot, body);
     journal->host->applied(journal);
     return true;
 }
@@ -114,6 +112,7 @@ static void read_again_later(struct st_journal *journal) {
 
 static void read_failed(struct st_journal *journal) {
     journal->read_failures++;
+    journal->behind = false;
     journal->host->store_failed(journal, journal->read.error);
     if (journal->put_state == ST_PUT_RESOLVING) { /* it must be known whose the slot is, whoever else waits */
         read_again_later(journal);
@@ -139,6 +138,7 @@ static void page_take(struct st_journal *journal) {
         whole = take_entry(journal, &op->entries[i]);
     }
     bool at_end = op->at_end && whole;
+    journal->behind = !at_end && !journal->stopped && !journal->loading;
     page_drop(journal);
     if (journal->stopped) {
         sync_end(journal, ST_UNREADABLE);
@@ -187,7 +187,7 @@ static void read_done(struct st_journal_read *op) {
     }
     journal->host->store_answered(journal);
     journal->read_failures = 0;
-    journal->read_took_ns = st_now_ns(journal->host->loop) - journal->read_sent_ns;
+    journal->read_took_ns += (st_now_ns(journal->host->loop) - journal->read_sent_ns - journal->read_took_ns) / 4;
     if (proven_lately(journal, op->date_ms) || ST_MUTANT(page_unproven) || ST_MUTANT(gap_ignored)) {
         page_take(journal);
         return;
@@ -409,6 +409,9 @@ static void put_send(struct st_journal *journal) {
 }
 
 static void put_build(struct st_journal *journal) {
+    if (journal->behind) {
+        return; /* the next slot is known to be another's */
+    }
     if (ST_MUTANT(unchecked_after_lost) && journal->body != NULL) {
         journal->owner = ST_SLOT_OPEN;
         journal->slot = journal->fold->slot + 1;
@@ -418,7 +421,7 @@ static void put_build(struct st_journal *journal) {
     kp_blob_unref(journal->body);
     journal->body = NULL;
     uint32_t pool_after = journal->host->store->profile.pool_after;
-    bool contended = journal->pool.contended || journal->pool.lost >= pool_after;
+    bool contended = st_pool_contended(journal) || journal->pool.lost >= pool_after;
     if (pool_after > 0 && contended && journal->commit->request != NULL && st_pool_enter(journal)) {
         return;
     }

@@ -80,8 +80,9 @@ struct st_journal {
     struct st_sync *sync_queued, *sync_sent;
     struct st_journal_read read;
     bool reading;
+    bool behind; /* the last page had a continuation, which is being read */
     unsigned read_failures; /* in a row */
-    int64_t read_sent_ns, read_took_ns; /* took: of the last one that was answered */
+    int64_t read_sent_ns, read_took_ns; /* took: about, the last ones that were answered */
     struct st_timer read_retry;
     bool news;              /* the sync under way brought entries of others */
 

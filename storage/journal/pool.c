@@ -20,12 +20,21 @@
  * Why it goes on. Everyone who waits has the request itself and can commit it alone. Ranks only save puts that would
  * lose: a writer whose view of the pool is old may put at the same time as another, and one of them loses a slot.
  *
- * Who reads the pool. If all who wait did, each would read the requests of all. A rank is a hash, so with n waiting the
- * first has about an n-th of the greatest: who has less than CANDIDATES n-ths reads the pool at once, and learns who is
- * first; the others look for the next entry, and as long as none comes the bound doubles every TAKEOVER. How many wait
- * is guessed by the last entry. Among those who read the first commits at once; the one at place k takes over when the
- * slot is still open k * TAKEOVER later. Where the table is slow, for whatever reason, all of these times grow with it:
- * who asks more often than it answers makes it no faster.
+ * When. Entries that hold many requests are cheap: each of those who wait reads each entry. So after an entry the pool
+ * is left alone for GATHER, while those whom the entry answered put their next requests there; and who reads it, and
+ * finds fewer requests than entries held of late, waits and reads again. Nobody looks for the next entry before it may
+ * be expected, which is two thirds of the usual time after the last.
+ *
+ * Who. If all who wait read the pool, each would read the requests of all. A rank is a hash, so with n waiting the
+ * first has about an n-th of the greatest: who has less than CANDIDATES n-ths reads the pool, and learns who is first;
+ * the others look for the next entry, and as long as none comes the bound doubles every TAKEOVER. How many wait is
+ * guessed by the last entries. Among those who read the first commits; the one at place k takes over when the slot is
+ * still open k * TAKEOVER later. Where the table is slow, for whatever reason, all of these times grow with it: who
+ * asks more often than it answers makes it no faster.
+ *
+ * What is read. The requests begun at the last slots; nobody deletes what was decided, it expires, and is not read
+ * again a few slots later. Who was passed over, say because its put took long, is not seen by others any more. So its
+ * rank gets better with each slot, and it reads from its own begin on: it finds those who wait as long as itself.
  *
  * What DESIGN.md leaves open is decided so:
  *  - Only flushes of appends, with idempotency keys or without, go into the pool. Changes of the catalog are rare and
@@ -36,10 +45,7 @@
  *    be early all the same, the request is left in the pool, but its own writer refuses it as "not now".
  *  - A put to the pool whose outcome is unknown counts as done: the request may be there. Refused is surely not there:
  *    the commit goes back to racing.
- *  - Who commits a request deletes it from the pool, in one batch with what it found there that was decided before or
- *    has outlived its window; all the rest expires.
- *  - After a commit that shared its entry the next one of this process goes to the pool at once, until one finds itself
- *    alone.
+ *  - Who has lately seen an entry that several shared goes to the pool at once, until its request is alone in an entry.
  *  - A writer whose commits follow one another without a pause never loses a slot to those who must read first what it
  *    wrote, and would shut them out for ever. So once in LOOK_EVERY such commits it looks into the pool, beside its
  *    next put, and if somebody waits there goes there itself. Anyone else who loses no slots never touches the pool.
@@ -51,23 +57,30 @@
 #include "storage/runtime/backoff.h"
 #include "storage/runtime/metrics.h"
 
-#define CANDIDATES 2             /* expected to read the pool for a slot; in one slot of seven there is none */
+#define CANDIDATES 4       /* expected to read the pool for a slot; in one slot of fifty there is none */
+#define GATHER (20 * ST_MS)
+#define GATHER_READS 2     /* and no less than so many reads of the journal take */
+#define GATHER_AGAIN 2     /* times */
 #define TAKEOVER (30 * ST_MS)
-#define TAKEOVER_READS 8         /* and no less than so many reads of the journal take */
+#define TAKEOVER_READS 6
 #define TAKEOVER_MOST ST_SECOND
-#define LOOK_EVERY 8
-#define PAUSE (20 * ST_MS) /* so long nothing was to be committed: others had their chance */
 #define WATCH (15 * ST_MS)
 #define WATCH_READS 2
 #define WATCH_MOST (250 * ST_MS)
-#define PUT_WATCH (50 * ST_MS) /* the put of the request takes long */
-#define OVERLAP 32       /* slots: who began before those, in the bucket before, is left to commit by itself */
-#define DELETED_AFTER 16 /* slots: by then who committed a request has deleted it, unless that failed */
+#define CYCLE_MOST (2 * ST_SECOND) /* a longer pause between two entries says nothing of the next */
+#define PUT_WATCH (50 * ST_MS)     /* the put of the request takes long */
+#define LOOK_EVERY 8
+#define PAUSE (20 * ST_MS)         /* so long nothing was to be committed: others had their chance */
+#define OTHERS_STAND (500 * ST_MS) /* so long those who were seen to wait are taken for waiting */
+#define HISTORY_MS 5000            /* entries as old as that say nothing of who waits now */
+#define FRESH 2                    /* slots that a request may wait without coming first */
+#define SLOTS_LEAST 2              /* the requests begun at so many slots are read ... */
+#define SLOTS_MOST 64              /* ... or, by who began before those, at so many */
+#define READ_MOST (256 * 1024)     /* what an entry holds */
 #define EXPIRES_MS (10 * 60 * 1000)
-#define READ_MOST (1024 * 1024)
-#define COMBINE_MOST 512        /* requests of one entry */
-#define COMMIT_OVERHEAD 320     /* id, length, pooled, level and object facts */
-#define APPEND_OVERHEAD 96      /* what facts of an append and its key may be longer than the pooled append */
+#define COMBINE_MOST 512           /* requests of one entry */
+#define COMMIT_OVERHEAD 320        /* id, length, pooled, level and object facts */
+#define APPEND_OVERHEAD 96         /* what facts of an append and its key may be longer than the pooled append */
 
 static uint64_t window_end(const struct st_journal *journal, uint64_t begun) {
     uint64_t window = journal->fold->pool_window;
@@ -84,36 +97,57 @@ static void members_drop(struct st_pool *pool) {
     pool->member_count = 0;
 }
 
+static void read_free(struct st_pool_read *op) {
+    free(op->bodies);
+    kp_blob_unref(op->blob);
+}
+
+/* Without memory for them, as after any read that fails, what is known must do: at least one's own request is. */
+static void members_take(struct st_pool *pool, const struct st_pool_read *op) {
+    struct st_pooled *members = calloc(op->count + 1, sizeof *members);
+    if (members == NULL) {
+        return;
+    }
+    members_drop(pool);
+    for (size_t i = 0; i < op->count; i++) {
+        pool->member_count += st_pooled_read(op->bodies[i], &members[pool->member_count]);
+    }
+    pool->members = members;
+    pool->member_blob = op->count > 0 ? kp_blob_ref(op->blob) : NULL;
+    pool->members_used = false;
+}
+
 static void read_done(struct st_pool_read *op) {
     struct st_journal *journal = ST_OWNER(op, struct st_journal, pool.read);
     struct st_pool *pool = &journal->pool;
     journal->host->op_ended(journal);
     pool->reading = false;
-    if (!pool->active) {
-        free(op->error == ST_OK ? op->items : NULL);
-        kp_blob_unref(op->error == ST_OK ? op->blob : NULL);
-        return;
-    }
-    if (op->error == ST_OK) { /* else what is known must do: at least one's own request is */
-        members_drop(pool);
-        pool->members = op->items;
-        pool->member_count = op->count;
-        pool->member_blob = op->blob;
-        pool->members_used = false;
-    } else {
+    if (op->error != ST_OK) {
         journal->host->store_failed(journal, op->error);
+    } else {
+        if (pool->active) {
+            members_take(pool, op);
+        }
+        read_free(op);
     }
     st_journal_step(journal);
 }
 
+static uint64_t slots_back(uint64_t slot, uint64_t count) {
+    return slot >= count ? slot + 1 - count : 0;
+}
+
+/* What was begun lately. Who began before that has been passed over, and perhaps others with it: it reads from its own
+ * begin on, as does a commit that wins without the pool and only looks whether somebody waits. */
 static void read_send(struct st_journal *journal, void (*done)(struct st_pool_read *op)) {
     struct st_pool *pool = &journal->pool;
-    const uint64_t slot = journal->fold->slot;
+    const uint64_t slot = journal->fold->slot, begun = pool->active ? pool->begun : 0;
+    const uint64_t lately = slots_back(slot, SLOTS_LEAST), long_ago = slots_back(slot, SLOTS_MOST);
     pool->reading = true;
     pool->read = (struct st_pool_read){
         .journal = journal->number,
-        .first = (slot > OVERLAP ? slot - OVERLAP : 0) / ST_POOL_BUCKET,
-        .last = slot / ST_POOL_BUCKET,
+        .first = begun > lately ? lately : begun > long_ago ? begun : long_ago,
+        .last = slot,
         .max_bytes = READ_MOST,
         .done = done,
     };
@@ -139,21 +173,17 @@ static bool eligible(const struct st_journal *journal, const struct st_pooled *r
     return st_fold_pooled(fold, &request->id, request->begun) == NULL;
 }
 
-/* False: not a request that may be looked at. */
-static bool member_read(const struct st_pool_item *item, struct st_pooled *request) {
-    return st_pooled_read(item->body, request) && kp_uuid_equal(&request->id, &item->key.id) &&
-           request->begun / ST_POOL_BUCKET == item->key.bucket;
-}
-
-static uint64_t rank(const struct kp_uuid *id, uint64_t slot) {
+/* In the order of which those who wait commit the slot: by chance, but who waited for long comes first. */
+static uint64_t rank(const struct kp_uuid *id, uint64_t begun, uint64_t slot) {
     struct st_unpack in = st_unpack_of(kp_slice_of(id->bytes, sizeof id->bytes));
     uint64_t high = st_unpack_fixed(&in, 8);
-    return st_hash_mix(st_hash_mix(slot, high), st_unpack_fixed(&in, 8));
+    uint64_t passed = slot > begun + FRESH ? slot - begun - FRESH : 0;
+    return st_hash_mix(st_hash_mix(slot, high), st_unpack_fixed(&in, 8)) >> (passed < 32 ? passed : 32);
 }
 
 /* How often the bound on ranks must double until it is above the own one for the next slot. */
 static size_t turns_until_candidate(const struct st_journal *journal) {
-    unsigned __int128 own = rank(&journal->commit->id, journal->fold->slot + 1);
+    unsigned __int128 own = rank(&journal->commit->id, journal->pool.begun, journal->fold->slot + 1);
     size_t turns = 0;
     for (uint64_t ahead = (uint64_t)(own * journal->pool.crowd / CANDIDATES >> 64); ahead > 0; ahead /= 2) {
         turns++;
@@ -161,15 +191,18 @@ static size_t turns_until_candidate(const struct st_journal *journal) {
     return turns;
 }
 
-/* How many of the known members come before the own request for the next slot. */
-static size_t place(const struct st_journal *journal) {
+/* How many of the known members come before the own request for the next slot, and how many there are. */
+static size_t place(const struct st_journal *journal, size_t *waiting) {
     const struct st_pool *pool = &journal->pool;
-    uint64_t slot = journal->fold->slot + 1, own = rank(&journal->commit->id, slot);
+    uint64_t slot = journal->fold->slot + 1, own = rank(&journal->commit->id, pool->begun, slot);
     size_t before = 0;
+    *waiting = 0;
     for (size_t i = 0; i < pool->member_count; i++) {
-        struct st_pooled request;
-        before += rank(&pool->members[i].key.id, slot) < own && member_read(&pool->members[i], &request) &&
-                  eligible(journal, &request);
+        const struct st_pooled *each = &pool->members[i];
+        if (eligible(journal, each)) {
+            before += rank(&each->id, each->begun, slot) < own;
+            (*waiting)++;
+        }
     }
     return before;
 }
@@ -186,10 +219,11 @@ static void look_done(struct st_pool_read *op) {
     }
     for (size_t i = 0; i < op->count && journal->fold != NULL; i++) {
         struct st_pooled request;
-        pool->contended |= member_read(&op->items[i], &request) && eligible(journal, &request);
+        if (st_pooled_read(op->bodies[i], &request) && eligible(journal, &request)) {
+            pool->others_ns = st_now_ns(journal->host->loop);
+        }
     }
-    free(op->items);
-    kp_blob_unref(op->blob);
+    read_free(op);
 }
 
 void st_pool_begins(struct st_journal *journal) {
@@ -209,13 +243,6 @@ void st_pool_raced(struct st_journal *journal) {
 }
 
 /* ---- combining ---- */
-
-static void key_add(struct st_pool *pool, uint64_t bucket, const struct kp_uuid *id, bool stale) {
-    if (pool->key_count < ST_POOL_DELETE_MOST) {
-        pool->stale[pool->key_count] = stale;
-        pool->keys[pool->key_count++] = (struct st_pool_key){bucket, *id};
-    }
-}
 
 static int request_order(const void *left, const void *right) {
     const struct st_pooled *a = left, *b = right;
@@ -250,44 +277,23 @@ bool st_pooled_fits_alone(const struct st_pooled *request) {
     return fits(&room, request);
 }
 
-/* Decided so long ago that who did it has failed to delete it, or too late for ever. */
-static bool left_behind(const struct st_fold *fold, const struct st_pooled *request) {
-    const struct st_pooled_outcome *outcome = st_fold_pooled(fold, &request->id, request->begun);
-    return request->begun <= fold->slot && (outcome == NULL || outcome->slot + DELETED_AFTER <= fold->slot);
-}
-
 /* The own request and those of the members that may stand in the next slot and fit, in order. */
 static size_t choose(struct st_journal *journal, struct st_pooled *chosen) {
     struct st_pool *pool = &journal->pool;
     struct room room = {0};
-    size_t count = 0, all = 0;
-    pool->key_count = 0;
+    size_t count = 0;
     st_pooled_read(kp_slice_of(pool->request->data, pool->request->size), &chosen[count]);
     fits(&room, &chosen[count++]);
-    key_add(pool, pool->begun / ST_POOL_BUCKET, &journal->commit->id, false);
-    struct st_pooled *others = calloc(pool->member_count + 1, sizeof *others);
-    for (size_t i = 0; others != NULL && i < pool->member_count; i++) {
-        const struct st_pool_item *item = &pool->members[i];
-        bool readable = member_read(item, &others[all]);
-        if (readable && kp_uuid_equal(&item->key.id, &journal->commit->id)) {
-            continue;
-        }
-        if (readable && eligible(journal, &others[all])) {
-            all++;
-        } else if (!readable || left_behind(journal->fold, &others[all])) {
-            key_add(pool, item->key.bucket, &item->key.id, true);
+    if (pool->member_count > 0) {
+        qsort(pool->members, pool->member_count, sizeof *pool->members, request_order);
+    }
+    for (size_t i = 0; i < pool->member_count && count < COMBINE_MOST; i++) {
+        const struct st_pooled *each = &pool->members[i];
+        bool own = kp_uuid_equal(&each->id, &journal->commit->id);
+        if (!own && eligible(journal, each) && fits(&room, each)) {
+            chosen[count++] = *each;
         }
     }
-    if (all > 0) {
-        qsort(others, all, sizeof *others, request_order);
-    }
-    for (size_t i = 0; i < all && count < COMBINE_MOST; i++) {
-        if (fits(&room, &others[i])) {
-            chosen[count++] = others[i];
-            key_add(pool, others[i].begun / ST_POOL_BUCKET, &others[i].id, false);
-        }
-    }
-    free(others);
     qsort(chosen, count, sizeof *chosen, request_order);
     return count;
 }
@@ -311,40 +317,6 @@ static void combine(struct st_journal *journal) {
     st_journal_put_entry(journal, body);
 }
 
-/* ---- what was decided leaves the pool, best effort ---- */
-
-static void drop_done(struct st_pool_delete *op) {
-    struct st_journal *journal = ST_OWNER(op, struct st_journal, pool.drop);
-    journal->pool.dropping = false;
-    journal->host->op_ended(journal);
-}
-
-/* The entry that was put stands: its requests, and what was found decided, go. */
-static void landed(struct st_journal *journal) {
-    struct st_pool *pool = &journal->pool;
-    journal->put_state = ST_PUT_POOLED;
-    st_metrics.commits_total++;
-    st_metrics.pool_commits_total += pool->decided_with;
-    if (pool->dropping) {
-        return;
-    }
-    size_t count = 0;
-    for (size_t i = 0; i < pool->key_count; i++) { /* some may have been left */
-        if (pool->stale[i] || st_fold_pooled(journal->fold, &pool->keys[i].id, journal->slot - 1) != NULL) {
-            pool->drop_keys[count++] = pool->keys[i];
-        }
-    }
-    pool->key_count = 0;
-    if (count == 0) {
-        return;
-    }
-    pool->drop = (struct st_pool_delete){
-        .journal = journal->number, .keys = pool->drop_keys, .count = count, .done = drop_done};
-    pool->dropping = true;
-    journal->host->op_started(journal);
-    journal->host->store->ops->pool_delete(journal->host->store, &pool->drop);
-}
-
 /* ---- waiting ---- */
 
 void st_pool_leave(struct st_journal *journal) {
@@ -358,7 +330,9 @@ void st_pool_leave(struct st_journal *journal) {
 }
 
 static void finish(struct st_journal *journal, enum st_error error, uint64_t slot) {
-    journal->pool.contended = slot != 0 && journal->pool.decided_with > 1;
+    if (slot == 0 || journal->pool.decided_with == 1) {
+        journal->pool.others_ns = 0;
+    }
     st_journal_finish(journal, error, slot, journal->pool.decided_own);
 }
 
@@ -372,7 +346,11 @@ static void watch_due(struct st_timer *timer) {
 static void turn_due(struct st_timer *timer) {
     struct st_journal *journal = ST_OWNER(timer, struct st_journal, pool.turn);
     journal->pool.turn_due = true;
-    st_journal_step(journal);
+    if (journal->pool.takes_over && !journal->reading && !journal->loading && !journal->stopped) {
+        st_journal_read_on(journal); /* the first may have committed meanwhile */
+    } else {
+        st_journal_step(journal);
+    }
 }
 
 /* A time that grows with what the table takes to answer. */
@@ -381,12 +359,22 @@ static int64_t stretched(const struct st_journal *journal, int64_t least_ns, int
     return slow_ns < least_ns ? least_ns : slow_ns < most_ns ? slow_ns : most_ns;
 }
 
+/* For so long from now the pool is left alone: those whom the last entry answered put their next requests there. */
+static int64_t gather_ns(const struct st_journal *journal) {
+    int64_t end_ns = journal->pool.shared_ns + stretched(journal, GATHER, GATHER_READS, TAKEOVER_MOST);
+    int64_t now_ns = st_now_ns(journal->host->loop);
+    return now_ns < end_ns ? end_ns - now_ns : 0;
+}
+
+/* Not before the next entry may be expected: each look of each who waits is paid for. */
 static void watch(struct st_journal *journal) {
     struct st_loop *loop = journal->host->loop;
     struct st_pool *pool = &journal->pool;
     if (pool->watch.heap_index == 0 && !journal->reading) {
         int64_t failing = journal->read_failures > 0 ? st_backoff_ns(loop, journal->read_failures) : 0;
-        st_timer_start(loop, &pool->watch, stretched(journal, WATCH, WATCH_READS, WATCH_MOST) + failing);
+        int64_t least_ns = stretched(journal, WATCH, WATCH_READS, WATCH_MOST);
+        int64_t next_ns = pool->shared_ns + pool->cycle_ns * 2 / 3 - st_now_ns(loop);
+        st_timer_start(loop, &pool->watch, (next_ns > least_ns ? next_ns : least_ns) + failing);
     }
 }
 
@@ -396,7 +384,9 @@ static bool put_settled(struct st_journal *journal) {
         return true;
     }
     if (journal->owner == ST_SLOT_MINE) {
-        landed(journal);
+        journal->put_state = ST_PUT_POOLED;
+        st_metrics.commits_total++;
+        st_metrics.pool_commits_total += journal->pool.decided_with;
         return true;
     }
     if (journal->owner == ST_SLOT_OTHERS || (journal->fold->slot >= journal->slot && !journal->loading)) {
@@ -442,7 +432,7 @@ static bool ended(struct st_journal *journal) {
             return true;
         }
     }
-    bool passed_over = ST_MUTANT(pool_passed_over) && fold->slot >= pool->begun + 2;
+    bool passed_over = ST_MUTANT(pool_passed_over) && fold->slot > pool->begun;
     if ((fold->slot >= window_end(journal, pool->begun) && !journal->loading) || passed_over) {
         finish(journal, ST_REFUSED, 0); /* nobody will make it true any more */
         return true;
@@ -450,25 +440,44 @@ static bool ended(struct st_journal *journal) {
     return false;
 }
 
+/* When this writer's turn is, from now. 0: now, to commit what was read, or, when nothing was, to read. */
+static int64_t turn_ns(struct st_journal *journal) {
+    struct st_pool *pool = &journal->pool;
+    const int64_t takeover_ns = stretched(journal, TAKEOVER, TAKEOVER_READS, TAKEOVER_MOST);
+    size_t turns, waiting;
+    if (pool->members_at != journal->fold->slot) {
+        turns = turns_until_candidate(journal);
+        pool->takes_over = turns > 0;
+        return (int64_t)turns * takeover_ns + gather_ns(journal);
+    }
+    turns = place(journal, &waiting);
+    pool->takes_over = turns > 0;
+    if (turns == 0 && waiting < pool->crowd - pool->crowd / 8 && pool->gathers < GATHER_AGAIN) {
+        pool->gathers++;
+        pool->members_at = UINT64_MAX; /* and reads again */
+        return stretched(journal, GATHER / 2, GATHER_READS / 2, TAKEOVER_MOST);
+    }
+    return (int64_t)turns * takeover_ns;
+}
+
 /* Reads the pool, and then commits what is in it, when it is this writer's turn to. */
 static void turn(struct st_journal *journal) {
     struct st_pool *pool = &journal->pool;
     uint64_t next = journal->fold->slot + 1;
-    bool members_known = pool->members_at == journal->fold->slot;
     if (pool->turn_slot != next) {
         pool->turn_slot = next;
         pool->turn_due = false;
+        pool->gathers = 0;
         st_timer_stop(journal->host->loop, &pool->turn);
     }
     if (!pool->turn_due && pool->turn.heap_index == 0) {
-        int64_t turns = (int64_t)(members_known ? place(journal) : turns_until_candidate(journal));
-        pool->turn_due = turns == 0;
-        if (turns > 0) {
-            int64_t turn_ns = stretched(journal, TAKEOVER, TAKEOVER_READS, TAKEOVER_MOST);
-            st_timer_start(journal->host->loop, &pool->turn, turns * turn_ns);
+        int64_t wait_ns = turn_ns(journal);
+        pool->turn_due = wait_ns == 0;
+        if (wait_ns > 0) {
+            st_timer_start(journal->host->loop, &pool->turn, wait_ns);
         }
     }
-    if (pool->turn_due && members_known) {
+    if (pool->turn_due && pool->members_at == journal->fold->slot) {
         combine(journal);
     } else if (pool->turn_due) {
         pool->turn_due = false;
@@ -485,10 +494,28 @@ void st_pool_step(struct st_journal *journal) {
         return; /* goes on when the newer fold stands */
     }
     watch(journal);
-    if (pool->putting || pool->reading) {
+    if (pool->putting || pool->reading || (journal->reading && pool->takes_over)) {
         return;
     }
     turn(journal);
+}
+
+static bool of_pool(const struct st_commit *commit) {
+    struct st_unpack facts = st_unpack_of(commit->facts);
+    struct st_fact fact;
+    return st_fact_read(&facts, &fact) && fact.type == ST_FACT_pooled;
+}
+
+/* An entry with this many requests of the pool; others may commit without it in between. */
+static void shared(struct st_journal *journal, size_t count) {
+    struct st_pool *pool = &journal->pool;
+    int64_t now_ns = st_now_ns(journal->host->loop), took_ns = now_ns - pool->shared_ns;
+    if (pool->shared_ns != 0 && took_ns < CYCLE_MOST) {
+        pool->cycle_ns += (took_ns - pool->cycle_ns) / 4;
+    }
+    pool->shared_ns = now_ns;
+    pool->others_ns = count > 1 ? now_ns : pool->others_ns;
+    pool->crowd = count > pool->crowd ? count : pool->crowd - (pool->crowd - count + 3) / 4;
 }
 
 void st_pool_applied(struct st_journal *journal, uint64_t slot, struct kp_slice body) {
@@ -497,25 +524,32 @@ void st_pool_applied(struct st_journal *journal, uint64_t slot, struct kp_slice 
     if (slot == pool->seen + 1) {
         pool->seen = slot;
     }
-    if (pool->decided_slot != 0 || !st_entry_read(body, &entry)) {
+    if (journal->host->store->profile.pool_after == 0 || !st_entry_read(body, &entry)) {
         return;
     }
     struct st_unpack commits = st_unpack_of(entry.commits);
     struct st_commit commit;
     size_t count = 0;
     while (st_commit_next(&commits, &commit)) {
-        count++;
-        if (kp_uuid_equal(&commit.id, &journal->commit->id)) {
+        count += of_pool(&commit);
+        if (pool->active && pool->decided_slot == 0 && kp_uuid_equal(&commit.id, &journal->commit->id)) {
             pool->decided_slot = slot;
             journal->commit->decided(journal->commit, journal->fold, commit.facts);
         }
     }
-    pool->decided_with = count;
-    if (count > 1 || pool->decided_slot != 0) { /* others may commit without the pool meanwhile */
-        pool->crowd = count;
+    if (count > 0 && st_now_wall_ms(journal->host->loop) - entry.time_ms < HISTORY_MS) {
+        shared(journal, count);
     }
-    pool->decided_own = journal->body != NULL &&
-                        kp_slice_equal(body, kp_slice_of(journal->body->data, journal->body->size));
+    if (pool->active && pool->decided_slot == slot) {
+        pool->decided_with = count;
+        pool->decided_own = journal->body != NULL &&
+                            kp_slice_equal(body, kp_slice_of(journal->body->data, journal->body->size));
+    }
+}
+
+bool st_pool_contended(const struct st_journal *journal) {
+    const struct st_pool *pool = &journal->pool;
+    return pool->others_ns != 0 && st_now_ns(journal->host->loop) - pool->others_ns < OTHERS_STAND;
 }
 
 /* ---- going in ---- */
@@ -527,11 +561,11 @@ static void put_done(struct st_pool_put *op) {
     pool->putting = false;
     kp_blob_unref(pool->put_body);
     pool->put_body = NULL;
-    bool own = pool->active && journal->commit != NULL && kp_uuid_equal(&op->key.id, &journal->commit->id);
+    bool own = pool->active && journal->commit != NULL && kp_uuid_equal(&op->id, &journal->commit->id);
     bool surely_not = op->error == ST_REFUSED || op->error == ST_TOO_LARGE;
     if (own && surely_not && pool->decided_slot == 0) { /* race on */
         st_pool_leave(journal);
-        pool->contended = false;
+        pool->others_ns = 0;
         pool->lost = 0;
         journal->put_state = ST_PUT_WAITING;
     }
@@ -543,8 +577,8 @@ static void put_done(struct st_pool_put *op) {
 
 bool st_pool_enter(struct st_journal *journal) {
     struct st_pool *pool = &journal->pool;
-    if (pool->putting || pool->reading) {
-        return false; /* of an earlier commit, whose answers are late */
+    if (pool->putting) {
+        return false; /* of an earlier commit, whose answer is late */
     }
     struct st_commit_op *op = journal->commit;
     struct kp_uuid raced = op->id;
@@ -569,7 +603,8 @@ bool st_pool_enter(struct st_journal *journal) {
     pool->put_body = kp_blob_ref(request);
     pool->put = (struct st_pool_put){
         .journal = journal->number,
-        .key = {pool->begun / ST_POOL_BUCKET, op->id},
+        .begun = pool->begun,
+        .id = op->id,
         .body = kp_slice_of(request->data, request->size),
         .expires_ms = EXPIRES_MS,
         .done = put_done,
@@ -584,7 +619,7 @@ bool st_pool_enter(struct st_journal *journal) {
 /* ---- life ---- */
 
 void st_pool_init(struct st_journal *journal) {
-    journal->pool = (struct st_pool){.watch = {.fn = watch_due}, .turn = {.fn = turn_due}};
+    journal->pool = (struct st_pool){ .watch = {.fn = watch_due}, .turn = {.fn = turn_due}};
 }
 
 void st_pool_release(struct st_journal *journal) {

@@ -12,14 +12,14 @@
 #include "storage/journal/fold.h"
 #include "storage/journal/pooled.h"
 
-#define ST_POOL_BUCKET 256 /* slots: a request that began at b stands in bucket b / 256 */
-
 struct st_journal;
 
 struct st_pool {
     unsigned lost;           /* slots, by this commit */
-    bool contended;          /* others wait there, as far as is known: the next commit goes there at once */
-    size_t crowd;            /* requests in the last entry that held one of the pool: about as many wait now */
+    int64_t others_ns;       /* when it was last known that others wait there; 0: nobody does */
+    size_t crowd;            /* about so many wait there: the most in an entry of late */
+    int64_t shared_ns;       /* when the last entry with a request of the pool was applied */
+    int64_t cycle_ns;        /* about so long after the one before */
     unsigned streak;         /* commits that won their slots one after the other without a pause */
     int64_t over_ns;         /* when the last commit was over */
     bool active;             /* the commit's request is, or may come to be, in the pool */
@@ -37,22 +37,17 @@ struct st_pool {
 
     struct st_pool_read read;
     bool reading;
-    struct st_pool_item *members; /* as last read */
+    struct st_pooled *members; /* as last read */
     size_t member_count;
-    struct kp_blob *member_blob;
+    struct kp_blob *member_blob; /* their bytes */
     uint64_t members_at; /* the slot applied when they were asked for; UINT64_MAX: never */
     bool members_used;   /* an entry was made of them */
 
     struct st_timer watch, turn;
     uint64_t turn_slot; /* that the timer waits for */
     bool turn_due;      /* to read the pool; or, once that was read for this slot, to commit */
-
-    struct st_pool_key keys[ST_POOL_DELETE_MOST]; /* of what the entry being put makes superfluous ... */
-    bool stale[ST_POOL_DELETE_MOST];              /* ... or was so before; else only if the entry decides it */
-    size_t key_count;
-    struct st_pool_delete drop;
-    struct st_pool_key drop_keys[ST_POOL_DELETE_MOST];
-    bool dropping;
+    bool takes_over;    /* the timer waits in case those who come first do not commit */
+    unsigned gathers;   /* times that more were waited for, at this slot */
 };
 
 void st_pool_init(struct st_journal *journal);
@@ -62,6 +57,8 @@ bool st_pool_enter(struct st_journal *journal);
 /* A commit begins; a commit won its slot without the pool. */
 void st_pool_begins(struct st_journal *journal);
 void st_pool_raced(struct st_journal *journal);
+/* Others wait there: the next commit goes there at once. */
+bool st_pool_contended(const struct st_journal *journal);
 /* An entry was applied. */
 void st_pool_applied(struct st_journal *journal, uint64_t slot, struct kp_slice body);
 /* Goes on with a commit that is in the pool; no put of it is with the store. */

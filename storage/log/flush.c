@@ -138,7 +138,9 @@ static void commit_finished(struct st_commit_op *op, enum st_error error, uint64
         st_metrics.commits_total++;
         st_histogram_add(&st_metrics.commit_latency_us, (uint64_t)(st_now_ns(engine->loop) - flush->closed_ns) / 1000);
         st_cache_committed(engine, flush, slot, body);
-        st_checkpoints_consider(engine);
+        if (body != NULL) { /* of all whose requests share an entry, who wrote it */
+            st_checkpoints_consider(engine);
+        }
     }
     flush_leave(flush, error);
     pump(engine);

@@ -94,7 +94,6 @@ GATE_FORWARD(object_delete, st_object_delete)
 GATE_FORWARD(journal_trim, st_journal_trim)
 GATE_FORWARD(checkpoint_advance, st_checkpoint_ref)
 GATE_FORWARD(pool_read, st_pool_read)
-GATE_FORWARD(pool_delete, st_pool_delete)
 GATE_HOLD(pool_put, st_pool_put, pool_put)
 GATE_HOLD(object_get, st_object_get, object_get)
 GATE_HOLD(journal_put, st_journal_put, put)
@@ -122,7 +121,6 @@ static inline void gate_init(struct gate *gate, struct st_store *inner) {
     gate->gated.checkpoint_advance = gate_checkpoint_advance;
     gate->gated.pool_put = gate_pool_put;
     gate->gated.pool_read = gate_pool_read;
-    gate->gated.pool_delete = gate_pool_delete;
     gate->store = (struct st_store){.ops = &gate->gated, .profile = inner->profile};
 }
 

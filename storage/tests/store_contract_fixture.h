@@ -102,7 +102,6 @@ OPERATION(lease_renew, lease_renew)
 OPERATION(lease_list, lease_list)
 OPERATION(pool_put, pool_put)
 OPERATION(pool_read, pool_read)
-OPERATION(pool_delete, pool_delete)
 
 /* ---- shared between the files of the suite ---- */
 

@@ -86,7 +86,6 @@ SPARED(checkpoint_get, st_checkpoint_ref)
 SPARED(checkpoint_advance, st_checkpoint_ref)
 SPARED(pool_put, st_pool_put)
 SPARED(pool_read, st_pool_read)
-SPARED(pool_delete, st_pool_delete)
 
 static void spare(struct gate *gate) {
     gate->gated.identify = spared_identify;
@@ -100,7 +99,6 @@ static void spare(struct gate *gate) {
     gate->gated.checkpoint_advance = spared_checkpoint_advance;
     gate->gated.pool_put = spared_pool_put;
     gate->gated.pool_read = spared_pool_read;
-    gate->gated.pool_delete = spared_pool_delete;
 }
 
 /* ---- the scenario ---- */
@@ -168,7 +166,7 @@ static bool by_the_pool; /* every commit goes there, as if others waited */
 
 static void append_step(const struct kp_uuid *id, int step, struct outcome *outcome) {
     struct appending call;
-    fixture.engine->journal.pool.contended = by_the_pool;
+    fixture.engine->journal.pool.others_ns = by_the_pool ? virtual_clock.now_ns : 0;
     append_begin(&fixture, &call, id, prepared[step], 5000);
     prepared[step] = NULL;
     run_ms(&fixture, 10000);

@@ -146,7 +146,6 @@ static const struct st_store_ops aws_ops = {
     .lease_list = st_aws_lease_list,
     .pool_put = st_aws_pool_put,
     .pool_read = st_aws_pool_read,
-    .pool_delete = st_aws_pool_delete,
     .close = aws_close,
 };
 

@@ -108,7 +108,6 @@ void st_aws_lease_list(struct st_store *store, struct st_lease_list *op);
 /* ---- dynamodb_pool.c ---- */
 void st_aws_pool_put(struct st_store *store, struct st_pool_put *op);
 void st_aws_pool_read(struct st_store *store, struct st_pool_read *op);
-void st_aws_pool_delete(struct st_store *store, struct st_pool_delete *op);
 
 /* ---- of dynamodb.c and s3.c, for the others ---- */
 /* A request of this action, whose body begins in call->json with room for `text` bytes of JSON and `bytes` of base64.

@@ -1,34 +1,33 @@
 /*
  * The pool of a journal (storage/store.h): requests that wait for somebody to commit them.
  *
- *   pk                      sk                                 attributes
- *   pool#{j}#{bucket}       the first 14 bytes of the id, as   i B: the id, b B: the request, expires N: TTL, s
- *                           a number, most significant first
+ *   pk                       sk                                  attributes
+ *   pool#{j}#{begun / 256}   begun % 256 and the first 14        b B: the request, expires N: TTL, s
+ *                            bytes of the id, as one number
  *
- * A number of DynamoDB has 38 digits, which 16 bytes do not fit into; ids are random, so 14 tell them apart, and their
- * order is that of the ids. What has expired may stand for days: it is passed over here.
- *
- * Two buckets of a read are two queries, sent at once: they are on the way of every commit under contention.
+ * So one query finds what was begun at a few neighbouring slots, and pays for nothing older; where they lie in two
+ * buckets two queries are sent at once, since a read of the pool is on the way of every commit under contention. A
+ * number of DynamoDB has 38 digits, which 17 bytes do not fit into; ids are random, so 14 of theirs tell them apart.
+ * What has expired costs no write when DynamoDB removes it; until then, it may take days, it is passed over here.
  */
 #include "storage/backends/aws/aws_state.h"
-
-#include "storage/runtime/metrics.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BATCH 25 /* what BatchWriteItem takes */
-#define STUCK_MOST 5
+#define BUCKET 256 /* slots */
 #define ANSWER_MAX (6 << 20)
 #define ID_PREFIX 14
 #define SK_MAX 40
 
-static void sk_of(const struct kp_uuid *id, char text[SK_MAX]) {
-    unsigned __int128 number = 0;
+_Static_assert(ST_POOL_SLOTS_MOST <= BUCKET, "a read touches two buckets at most");
+
+static void sk_of(uint64_t begun, const uint8_t prefix[ID_PREFIX], char text[SK_MAX]) {
+    unsigned __int128 number = begun % BUCKET;
     char *at = text + SK_MAX - 1;
     for (size_t i = 0; i < ID_PREFIX; i++) {
-        number = number << 8 | id->bytes[i];
+        number = number << 8 | prefix[i];
     }
     *at = '\0';
     do {
@@ -55,14 +54,12 @@ static void put_answered(struct st_aws_call *call) {
 static void put_send(struct st_aws_call *call) {
     const struct st_pool_put *op = call->op;
     char sk[SK_MAX];
-    sk_of(&op->key.id, sk);
-    if (st_aws_table_begin(call, "PutItem", 0, sizeof op->key.id.bytes + op->body.len + 3)) {
+    sk_of(op->begun, op->id.bytes, sk);
+    if (st_aws_table_begin(call, "PutItem", 0, op->body.len)) {
         st_json_add(&call->json,
                     "\"Item\":{\"pk\":{\"S\":\"pool#%" PRIu32 "#%" PRIu64 "\"},\"sk\":{\"N\":\"%s\"},"
-                    "\"expires\":{\"N\":\"%" PRIi64 "\"},\"i\":{\"B\":\"",
-                    op->journal, op->key.bucket, sk, (st_aws_date_now(call->aws) + op->expires_ms) / 1000 + 1);
-        st_json_base64(&call->json, kp_slice_of(op->key.id.bytes, sizeof op->key.id.bytes));
-        st_json_add(&call->json, "\"},\"b\":{\"B\":\"");
+                    "\"expires\":{\"N\":\"%" PRIi64 "\"},\"b\":{\"B\":\"",
+                    op->journal, op->begun / BUCKET, sk, (st_aws_date_now(call->aws) + op->expires_ms) / 1000 + 1);
         st_json_base64(&call->json, op->body);
         st_json_add(&call->json, "\"}},\"ConditionExpression\":\"attribute_not_exists(pk)\","
                                  "\"ReturnConsumedCapacity\":\"TOTAL\"}");
@@ -82,7 +79,7 @@ void st_aws_pool_put(struct st_store *store, struct st_pool_put *op) {
 
 /* ---- read ---- */
 
-/* A read under way: the answers of its two queries, the lower bucket first. */
+/* A read under way: the answers of its two queries, the upper bucket first. */
 struct reading {
     struct st_pool_read *op;
     cJSON *answers[2];
@@ -93,8 +90,8 @@ struct reading {
 static bool item_stands(const cJSON *item, int64_t date_ms, size_t *len) {
     uint64_t expires_s;
     *len = st_item_bytes_len(item, "b");
-    return *len <= ST_POOL_BODY_MAX && st_item_bytes_len(item, "i") == sizeof(struct kp_uuid) &&
-           st_item_number(item, "expires", &expires_s) && expires_s > (uint64_t)date_ms / 1000;
+    return *len <= ST_POOL_BODY_MAX && st_item_number(item, "expires", &expires_s) &&
+           expires_s > (uint64_t)date_ms / 1000;
 }
 
 /* How many are to be given, and their bytes. */
@@ -121,8 +118,8 @@ static size_t measure(const struct reading *reading, size_t *bytes) {
 static void fill(struct reading *reading, size_t count, size_t bytes) {
     struct st_pool_read *op = reading->op;
     op->blob = kp_blob_new(bytes > 0 ? bytes : 1);
-    op->items = reallocarray(NULL, count, sizeof(struct st_pool_item));
-    reading->error = op->blob != NULL && op->items != NULL ? ST_OK : ST_REFUSED;
+    op->bodies = reallocarray(NULL, count, sizeof *op->bodies);
+    reading->error = op->blob != NULL && op->bodies != NULL ? ST_OK : ST_REFUSED;
     uint8_t *to = op->blob != NULL ? op->blob->data : NULL;
     for (size_t i = 0; i < 2; i++) {
         const cJSON *items = cJSON_GetObjectItemCaseSensitive(reading->answers[i], "Items"), *item;
@@ -131,19 +128,16 @@ static void fill(struct reading *reading, size_t count, size_t bytes) {
             if (reading->error != ST_OK || op->count == count || !item_stands(item, op->date_ms, &len)) {
                 continue;
             }
-            struct st_pool_item *each = &op->items[op->count++];
-            each->key.bucket = op->last - 1 + i;
-            each->body = kp_slice_of(to, len);
-            bool whole = st_item_bytes(item, "i", each->key.id.bytes) && st_item_bytes(item, "b", to);
-            reading->error = whole ? ST_OK : ST_DAMAGED;
+            op->bodies[op->count++] = kp_slice_of(to, len);
+            reading->error = st_item_bytes(item, "b", to) ? ST_OK : ST_DAMAGED;
             to += len;
         }
     }
     if (reading->error != ST_OK) {
         kp_blob_unref(op->blob);
-        free(op->items);
+        free(op->bodies);
         op->blob = NULL;
-        op->items = NULL;
+        op->bodies = NULL;
         op->count = 0;
     }
 }
@@ -177,26 +171,34 @@ static void take_answer(struct st_aws_call *call, size_t which) {
     }
 }
 
-static void lower_answered(struct st_aws_call *call) {
+static void upper_answered(struct st_aws_call *call) {
     take_answer(call, 0);
 }
 
-static void upper_answered(struct st_aws_call *call) {
+static void lower_answered(struct st_aws_call *call) {
     take_answer(call, 1);
 }
 
-static void query_bucket(struct st_aws *aws, struct reading *reading, uint64_t bucket,
+/* What was begun at the slots `first` to `last`, which lie in one bucket. */
+static void query_bucket(struct st_aws *aws, struct reading *reading, uint64_t first, uint64_t last,
                          void (*answered)(struct st_aws_call *call)) {
+    static const uint8_t lowest[ID_PREFIX];
     struct st_aws_call *call = st_aws_call_new(aws, reading, answered);
+    uint8_t highest[ID_PREFIX];
+    char from[SK_MAX], to[SK_MAX];
     reading->open++;
+    sk_of(first, lowest, from);
+    memset(highest, 0xff, sizeof highest);
+    sk_of(last, highest, to);
     if (st_aws_table_begin(call, "Query", 0, 0)) {
         call->request.read_only = true;
         call->request.answer_max = ANSWER_MAX;
         st_json_add(&call->json,
-                    "\"ConsistentRead\":true,\"ReturnConsumedCapacity\":\"TOTAL\","
-                    "\"KeyConditionExpression\":\"pk = :p\",\"ExpressionAttributeValues\":"
-                    "{\":p\":{\"S\":\"pool#%" PRIu32 "#%" PRIu64 "\"}}}",
-                    reading->op->journal, bucket);
+                    "\"ConsistentRead\":true,\"ScanIndexForward\":false,\"ReturnConsumedCapacity\":\"TOTAL\","
+                    "\"KeyConditionExpression\":\"pk = :p AND sk BETWEEN :f AND :t\",\"ExpressionAttributeValues\":"
+                    "{\":p\":{\"S\":\"pool#%" PRIu32 "#%" PRIu64
+                    "\"},\":f\":{\"N\":\"%s\"},\":t\":{\"N\":\"%s\"}}}",
+                    reading->op->journal, first / BUCKET, from, to);
     }
     st_aws_table_send(call);
 }
@@ -211,7 +213,7 @@ static void no_memory(struct st_aws_call *call) {
 void st_aws_pool_read(struct st_store *store, struct st_pool_read *op) {
     struct st_aws *aws = st_aws_of(store);
     struct reading *reading = calloc(1, sizeof *reading);
-    op->items = NULL;
+    op->bodies = NULL;
     op->count = 0;
     op->blob = NULL;
     op->date_ms = 0;
@@ -220,69 +222,9 @@ void st_aws_pool_read(struct st_store *store, struct st_pool_read *op) {
         return;
     }
     reading->op = op;
-    if (op->first < op->last) {
-        query_bucket(aws, reading, op->first, lower_answered);
+    uint64_t upper = op->last - op->last % BUCKET; /* where the upper bucket begins */
+    if (op->first < upper) {
+        query_bucket(aws, reading, op->first, upper - 1, lower_answered);
     }
-    query_bucket(aws, reading, op->last, upper_answered);
-}
-
-/* ---- delete ---- */
-
-static void delete_some(struct st_aws_call *call);
-
-/* memory.number: how many are gone. What was left unprocessed is deleted again with its batch. */
-static void delete_answered(struct st_aws_call *call) {
-    struct st_pool_delete *op = call->op;
-    cJSON *answer = st_aws_table_answer(call);
-    const cJSON *left = cJSON_GetObjectItemCaseSensitive(answer, "UnprocessedItems");
-    bool ok = st_aws_call_is_ok(call) && answer != NULL, stuck = ok && left != NULL && left->child != NULL;
-    cJSON_Delete(answer);
-    call->turn = stuck ? call->turn + 1 : 0;
-    call->memory.number += ok && !stuck ? BATCH : 0;
-    op->error = !ok ? st_aws_call_failed(call) : stuck && call->turn >= STUCK_MOST ? ST_REFUSED : ST_OK;
-    if (op->error == ST_OK && call->memory.number < op->count) {
-        delete_some(call);
-        return;
-    }
-    op->date_ms = st_aws_call_date(call);
-    st_aws_call_end(call);
-    op->done(op);
-}
-
-static void delete_some(struct st_aws_call *call) {
-    const struct st_pool_delete *op = call->op;
-    size_t from = (size_t)call->memory.number, to = op->count - from > BATCH ? from + BATCH : op->count;
-    char sk[SK_MAX];
-    if (st_aws_table_begin(call, "BatchWriteItem", BATCH * 160, 0)) {
-        call->json.len = 0; /* this action names its table elsewhere */
-        st_json_add(&call->json, "{\"ReturnConsumedCapacity\":\"TOTAL\",\"RequestItems\":{\"%s\":[",
-                    call->aws->url.table);
-        for (size_t i = from; i < to; i++) {
-            sk_of(&op->keys[i].id, sk);
-            st_json_add(&call->json,
-                        "%s{\"DeleteRequest\":{\"Key\":{\"pk\":{\"S\":\"pool#%" PRIu32 "#%" PRIu64
-                        "\"},\"sk\":{\"N\":\"%s\"}}}}",
-                        i > from ? "," : "", op->journal, op->keys[i].bucket, sk);
-        }
-        st_json_add(&call->json, "]}}");
-    }
-    st_aws_table_send(call);
-}
-
-static void nothing_to_delete(struct st_aws_call *call) {
-    struct st_pool_delete *op = call->op;
-    op->error = ST_OK;
-    op->date_ms = st_aws_call_date(call);
-    st_aws_call_end(call);
-    op->done(op);
-}
-
-void st_aws_pool_delete(struct st_store *store, struct st_pool_delete *op) {
-    struct st_aws_call *call = st_aws_call_new(st_aws_of(store), op, delete_answered);
-    if (op->count == 0) {
-        call->answered = nothing_to_delete;
-        st_aws_call_refuse(call, "there is nothing to delete");
-        return;
-    }
-    delete_some(call);
+    query_bucket(aws, reading, op->first < upper ? upper : op->first, op->last, upper_answered);
 }
