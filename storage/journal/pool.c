@@ -23,7 +23,7 @@
  * When. Entries that hold many requests are cheap: each of those who wait reads each entry. So after an entry the pool
  * is left alone for GATHER, while those whom the entry answered put their next requests there; and who reads it, and
  * finds fewer requests than entries held of late, waits and reads again. Nobody looks for the next entry before it may
- * be expected, which is two thirds of the usual time after the last.
+ * be expected, which is three quarters of the usual time after the last.
  *
  * Who. If all who wait read the pool, each would read the requests of all. A rank is a hash, so with n waiting the
  * first has about an n-th of the greatest: who has less than CANDIDATES n-ths reads the pool, and learns who is first;
@@ -57,7 +57,7 @@
 #include "storage/runtime/backoff.h"
 #include "storage/runtime/metrics.h"
 
-#define CANDIDATES 4       /* expected to read the pool for a slot; in one slot of fifty there is none */
+#define CANDIDATES 3       /* expected to read the pool for a slot; in one slot of twenty there is none */
 #define GATHER (20 * ST_MS)
 #define GATHER_READS 2     /* and no less than so many reads of the journal take */
 #define GATHER_AGAIN 2     /* times */
@@ -373,7 +373,7 @@ static void watch(struct st_journal *journal) {
     if (pool->watch.heap_index == 0 && !journal->reading) {
         int64_t failing = journal->read_failures > 0 ? st_backoff_ns(loop, journal->read_failures) : 0;
         int64_t least_ns = stretched(journal, WATCH, WATCH_READS, WATCH_MOST);
-        int64_t next_ns = pool->shared_ns + pool->cycle_ns * 2 / 3 - st_now_ns(loop);
+        int64_t next_ns = pool->shared_ns + pool->cycle_ns * 3 / 4 - st_now_ns(loop);
         st_timer_start(loop, &pool->watch, (next_ns > least_ns ? next_ns : least_ns) + failing);
     }
 }
@@ -452,7 +452,7 @@ static int64_t turn_ns(struct st_journal *journal) {
     }
     turns = place(journal, &waiting);
     pool->takes_over = turns > 0;
-    if (turns == 0 && waiting < pool->crowd - pool->crowd / 8 && pool->gathers < GATHER_AGAIN) {
+    if (turns == 0 && waiting < pool->crowd - pool->crowd / 4 && pool->gathers < GATHER_AGAIN) {
         pool->gathers++;
         pool->members_at = UINT64_MAX; /* and reads again */
         return stretched(journal, GATHER / 2, GATHER_READS / 2, TAKEOVER_MOST);
