@@ -33,8 +33,9 @@
  * asks more often than it answers makes it no faster.
  *
  * What is read. The requests begun at the last slots; nobody deletes what was decided, it expires, and is not read
- * again a few slots later. Who was passed over, say because its put took long, is not seen by others any more. So its
- * rank gets better with each slot, and it reads from its own begin on: it finds those who wait as long as itself.
+ * again a few slots later. Who was passed over, say because its put took long, is seen only by those who have seen it
+ * before, or look for it. So its rank gets better with each slot, and it reads from its own begin on: it finds those
+ * who wait as long as itself.
  *
  * What DESIGN.md leaves open is decided so:
  *  - Only flushes of appends, with idempotency keys or without, go into the pool. Changes of the catalog are rare and
@@ -74,8 +75,7 @@
 #define OTHERS_STAND (500 * ST_MS) /* so long those who were seen to wait are taken for waiting */
 #define HISTORY_MS 5000            /* entries as old as that say nothing of who waits now */
 #define FRESH 2                    /* slots that a request may wait without coming first */
-#define SLOTS_LEAST 2              /* the requests begun at so many slots are read ... */
-#define SLOTS_MOST 64              /* ... or, by who began before those, at so many */
+#define SLOTS_LEAST 2              /* the requests begun at so many slots are read at least */
 #define READ_MOST (256 * 1024)     /* what an entry holds */
 #define EXPIRES_MS (10 * 60 * 1000)
 #define COMBINE_MOST 512           /* requests of one entry */
@@ -100,6 +100,31 @@ static void members_drop(struct st_pool *pool) {
 static void read_free(struct st_pool_read *op) {
     free(op->bodies);
     kp_blob_unref(op->blob);
+}
+
+/* May be made true in the next slot. */
+static bool eligible(const struct st_journal *journal, const struct st_pooled *request) {
+    const struct st_fold *fold = journal->fold;
+    if (request->begun > fold->slot || fold->slot >= window_end(journal, request->begun)) {
+        return false;
+    }
+    if (ST_MUTANT(pool_unfiltered) && journal->pool.members_used) {
+        return true;
+    }
+    return st_fold_pooled(fold, &request->id, request->begun) == NULL;
+}
+
+/* The slot at which who waits for longest was begun: the own request, one that the last read found and that waits
+ * still, or who was seen by a look. */
+static uint64_t longest_wait(const struct st_journal *journal) {
+    const struct st_pool *pool = &journal->pool;
+    uint64_t begun = pool->begun < pool->looked ? pool->begun : pool->looked;
+    for (size_t i = 0; i < pool->member_count; i++) {
+        if (pool->members[i].begun < begun && eligible(journal, &pool->members[i])) {
+            begun = pool->members[i].begun;
+        }
+    }
+    return begun;
 }
 
 /* Without memory for them, as after any read that fails, what is known must do: at least one's own request is. */
@@ -137,12 +162,14 @@ static uint64_t slots_back(uint64_t slot, uint64_t count) {
     return slot >= count ? slot + 1 - count : 0;
 }
 
-/* What was begun lately. Who began before that has been passed over, and perhaps others with it: it reads from its own
- * begin on, as does a commit that wins without the pool and only looks whether somebody waits. */
+/* What was begun lately, and, as far as is known of it, what has waited for longer. A commit that wins without the
+ * pool, and only looks whether somebody waits, goes back as far as can be. */
 static void read_send(struct st_journal *journal, void (*done)(struct st_pool_read *op)) {
     struct st_pool *pool = &journal->pool;
-    const uint64_t slot = journal->fold->slot, begun = pool->active ? pool->begun : 0;
-    const uint64_t lately = slots_back(slot, SLOTS_LEAST), long_ago = slots_back(slot, SLOTS_MOST);
+    const uint64_t slot = journal->fold->slot;
+    const uint64_t lately = slots_back(slot, SLOTS_LEAST), long_ago = slots_back(slot, ST_POOL_SLOTS_MOST);
+    const uint64_t begun = pool->active ? longest_wait(journal) : 0;
+    pool->looked = UINT64_MAX;
     pool->reading = true;
     pool->read = (struct st_pool_read){
         .journal = journal->number,
@@ -159,18 +186,6 @@ static void read_send(struct st_journal *journal, void (*done)(struct st_pool_re
 static void members_read(struct st_journal *journal) {
     journal->pool.members_at = journal->fold->slot;
     read_send(journal, read_done);
-}
-
-/* May be made true in the next slot. */
-static bool eligible(const struct st_journal *journal, const struct st_pooled *request) {
-    const struct st_fold *fold = journal->fold;
-    if (request->begun > fold->slot || fold->slot >= window_end(journal, request->begun)) {
-        return false;
-    }
-    if (ST_MUTANT(pool_unfiltered) && journal->pool.members_used) {
-        return true;
-    }
-    return st_fold_pooled(fold, &request->id, request->begun) == NULL;
 }
 
 /* In the order of which those who wait commit the slot: by chance, but who waited for long comes first. */
@@ -221,6 +236,7 @@ static void look_done(struct st_pool_read *op) {
         struct st_pooled request;
         if (st_pooled_read(op->bodies[i], &request) && eligible(journal, &request)) {
             pool->others_ns = st_now_ns(journal->host->loop);
+            pool->looked = request.begun; /* in descending order */
         }
     }
     read_free(op);
@@ -619,7 +635,7 @@ bool st_pool_enter(struct st_journal *journal) {
 /* ---- life ---- */
 
 void st_pool_init(struct st_journal *journal) {
-    journal->pool = (struct st_pool){ .watch = {.fn = watch_due}, .turn = {.fn = turn_due}};
+    journal->pool = (struct st_pool){ .looked = UINT64_MAX, .watch = {.fn = watch_due}, .turn = {.fn = turn_due}};
 }
 
 void st_pool_release(struct st_journal *journal) {

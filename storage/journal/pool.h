@@ -42,6 +42,7 @@ struct st_pool {
     struct kp_blob *member_blob; /* their bytes */
     uint64_t members_at; /* the slot applied when they were asked for; UINT64_MAX: never */
     bool members_used;   /* an entry was made of them */
+    uint64_t looked;     /* the first slot at which one was begun that a look saw waiting; UINT64_MAX: it saw nobody */
 
     struct st_timer watch, turn;
     uint64_t turn_slot; /* that the timer waits for */

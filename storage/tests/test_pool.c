@@ -12,10 +12,14 @@
 
 static uint64_t chance, write_units, read_units;
 static int64_t operation_ns, free_at_ns; /* what the table is busy with one operation; until when it is */
+static bool near;                        /* it answers within a millisecond */
 
 /* One way. */
 static int64_t table_ns(void) {
     chance = chance * 6364136223846793005u + 1442695040888963407u;
+    if (near) {
+        return ST_MS / 5 + (int64_t)((chance >> 40) % (ST_MS / 5));
+    }
     return (chance >> 33) % 100 == 0 ? 16 * ST_MS : 3 * ST_MS + (int64_t)((chance >> 40) % (2 * ST_MS));
 }
 
@@ -149,6 +153,7 @@ static int start_count(size_t count) {
     write_units = read_units = 0;
     chance = 1;
     operation_ns = free_at_ns = 0;
+    near = false;
     return 0;
 }
 
@@ -227,6 +232,36 @@ static void a_table_that_is_slow_under_load_is_not_asked_more(void **state) {
     stop_count(WRITERS);
 }
 
+static void who_waits_is_not_shut_out_by_those_who_never_pause(void **state) {
+    (void)state;
+    enum { RACERS = 2, WAITING = 3 };
+    int64_t worst_ns = 0;
+    start_count(RACERS + WAITING);
+    near = true;
+    begin_writers(0, RACERS);
+    for (int turn = 0; turn < 20; turn++) {
+        struct appending calls[WAITING];
+        int64_t begun_ns = virtual_clock.now_ns;
+        for (size_t i = 0; i < WAITING; i++) {
+            append_begin(&writers[RACERS + i].fixture, &calls[i], &topic, letters(200, 1000), 30000);
+        }
+        while (calls[0].done + calls[1].done + calls[2].done < WAITING) { /* each has a deadline */
+            run_ms(&writers[0].fixture, 5);
+        }
+        for (size_t i = 0; i < WAITING; i++) {
+            assert_int_equal(calls[i].part.error, ST_OK);
+        }
+        int64_t took_ns = virtual_clock.now_ns - begun_ns;
+        worst_ns = took_ns > worst_ns ? took_ns : worst_ns;
+        run_ms(&writers[0].fixture, 1000);
+    }
+    stopped = true;
+    run_ms(&writers[0].fixture, 5000);
+    print_message("pool: beside those who never pause %lld ms at most\n", (long long)(worst_ns / ST_MS));
+    assert_true(worst_ns < ST_SECOND);
+    stop_count(RACERS + WAITING);
+}
+
 static void a_writer_alone_puts_nothing_into_the_pool(void **state) {
     (void)state;
     start_count(1);
@@ -242,6 +277,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_writer_alone_puts_nothing_into_the_pool),
         cmocka_unit_test(fifty_writers_of_one_topic_get_500_requests_a_second),
+        cmocka_unit_test(who_waits_is_not_shut_out_by_those_who_never_pause),
         cmocka_unit_test(newcomers_to_a_long_contention_join_it),
         cmocka_unit_test(a_table_that_is_slow_under_load_is_not_asked_more),
     };
