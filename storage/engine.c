@@ -313,8 +313,8 @@ void st_engine_open(struct st_engine *engine, void (*opened)(void *arg, enum st_
 static void close_check(struct st_task *task) {
     struct st_engine *engine = ST_OWNER(task, struct st_engine, close_check);
     bool idle = engine->ops == 0 && st_flusher_idle(engine) && engine->held == NULL && engine->completed == NULL &&
-                engine->readers == NULL && engine->time_searches == NULL && engine->changes_aside == NULL &&
-                st_refusals_idle(engine);
+                engine->readers == NULL && engine->loads_unsent == NULL && engine->time_searches == NULL &&
+                engine->changes_aside == NULL && st_refusals_idle(engine);
     if (idle && engine->closed != NULL) {
         void (*closed)(void *arg) = engine->closed;
         engine->closed = NULL;

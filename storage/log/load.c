@@ -196,6 +196,7 @@ static void send_ranges(struct st_task *task) {
         st_engine_op_started(engine);
         engine->store->ops->object_get(engine->store, &range->get);
     }
+    st_engine_close_soon(engine); /* which waits for them, but no operation may have come of it */
 }
 
 /* True when its object is being read as a whole: it waits for that. */
