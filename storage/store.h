@@ -204,7 +204,7 @@ struct st_lease_list {
  * served sooner. Nobody deletes a request: it expires, and is passed over by those who read on from later slots.
  *
  * put: if absent. ST_TAKEN: it is there already, from an earlier try. It may vanish expires_ms after the put.
- * read: the bodies of what stands, has not expired, and was begun at the slots `first` to `last`, fewer than
+ * read: the bodies of what stands, has not expired, and was begun at the slots `first` to `last`, at most
  *   ST_POOL_SLOTS_MOST of them (consistent), in descending order of (begun, id), until about max_bytes, but at least
  *   one. As in a journal read, `bodies` is malloc'ed, and they lie in `blob`.
  */

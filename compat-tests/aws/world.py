@@ -272,13 +272,18 @@ class LambdaWriter(Writer):
         return self.judge(status, answer)
 
 
+def function_environment(world):
+    """Of a bootstrap that serves the world's store."""
+    return {"STREAMS_STORE": world.store, "STREAMS_LOG_LEVEL": "warn", **world.environment,
+            **{name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+               if name in os.environ}}
+
+
 class Function:
     """One instance of the Lambda: a bootstrap and its double of the runtime API."""
 
     def __init__(self, world):
-        self.environment = {"STREAMS_STORE": world.store, "STREAMS_LOG_LEVEL": "warn", **world.environment,
-                            **{name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
-                               if name in os.environ}}
+        self.environment = function_environment(world)
         self.log = tempfile.TemporaryFile("w+")
         self.sandbox = None
         self.renew()

@@ -97,11 +97,6 @@ static void members_drop(struct st_pool *pool) {
     pool->member_count = 0;
 }
 
-static void read_free(struct st_pool_read *op) {
-    free(op->bodies);
-    kp_blob_unref(op->blob);
-}
-
 /* May be made true in the next slot. */
 static bool eligible(const struct st_journal *journal, const struct st_pooled *request) {
     const struct st_fold *fold = journal->fold;
@@ -142,6 +137,19 @@ static void members_take(struct st_pool *pool, const struct st_pool_read *op) {
     pool->members_used = false;
 }
 
+/* Of a look: whether somebody waits, and since when. */
+static void waiting_take(struct st_journal *journal, const struct st_pool_read *op) {
+    struct st_pool *pool = &journal->pool;
+    for (size_t i = 0; i < op->count && journal->fold != NULL; i++) {
+        struct st_pooled request;
+        if (st_pooled_read(op->bodies[i], &request) && eligible(journal, &request)) {
+            pool->others_ns = st_now_ns(journal->host->loop);
+            pool->looked = request.begun; /* in descending order */
+        }
+    }
+}
+
+/* Whatever it was sent for: a commit may have ended, or gone into the pool, meanwhile. */
 static void read_done(struct st_pool_read *op) {
     struct st_journal *journal = ST_OWNER(op, struct st_journal, pool.read);
     struct st_pool *pool = &journal->pool;
@@ -150,10 +158,9 @@ static void read_done(struct st_pool_read *op) {
     if (op->error != ST_OK) {
         journal->host->store_failed(journal, op->error);
     } else {
-        if (pool->active) {
-            members_take(pool, op);
-        }
-        read_free(op);
+        pool->active ? members_take(pool, op) : waiting_take(journal, op);
+        free(op->bodies);
+        kp_blob_unref(op->blob);
     }
     st_journal_step(journal);
 }
@@ -164,7 +171,7 @@ static uint64_t slots_back(uint64_t slot, uint64_t count) {
 
 /* What was begun lately, and, as far as is known of it, what has waited for longer. A commit that wins without the
  * pool, and only looks whether somebody waits, goes back as far as can be. */
-static void read_send(struct st_journal *journal, void (*done)(struct st_pool_read *op)) {
+static void read_send(struct st_journal *journal) {
     struct st_pool *pool = &journal->pool;
     const uint64_t slot = journal->fold->slot;
     const uint64_t lately = slots_back(slot, SLOTS_LEAST), long_ago = slots_back(slot, ST_POOL_SLOTS_MOST);
@@ -176,7 +183,7 @@ static void read_send(struct st_journal *journal, void (*done)(struct st_pool_re
         .first = begun > lately ? lately : begun > long_ago ? begun : long_ago,
         .last = slot,
         .max_bytes = READ_MOST,
-        .done = done,
+        .done = read_done,
     };
     st_metrics.pool_reads_total++;
     journal->host->op_started(journal);
@@ -185,7 +192,7 @@ static void read_send(struct st_journal *journal, void (*done)(struct st_pool_re
 
 static void members_read(struct st_journal *journal) {
     journal->pool.members_at = journal->fold->slot;
-    read_send(journal, read_done);
+    read_send(journal);
 }
 
 /* In the order of which those who wait commit the slot: by chance, but who waited for long comes first. */
@@ -224,24 +231,6 @@ static size_t place(const struct st_journal *journal, size_t *waiting) {
 
 /* ---- looking, while commits win slot after slot ---- */
 
-static void look_done(struct st_pool_read *op) {
-    struct st_journal *journal = ST_OWNER(op, struct st_journal, pool.read);
-    struct st_pool *pool = &journal->pool;
-    journal->host->op_ended(journal);
-    pool->reading = false;
-    if (op->error != ST_OK) {
-        return;
-    }
-    for (size_t i = 0; i < op->count && journal->fold != NULL; i++) {
-        struct st_pooled request;
-        if (st_pooled_read(op->bodies[i], &request) && eligible(journal, &request)) {
-            pool->others_ns = st_now_ns(journal->host->loop);
-            pool->looked = request.begun; /* in descending order */
-        }
-    }
-    read_free(op);
-}
-
 void st_pool_begins(struct st_journal *journal) {
     struct st_pool *pool = &journal->pool;
     pool->lost = 0;
@@ -254,7 +243,7 @@ void st_pool_raced(struct st_journal *journal) {
     struct st_pool *pool = &journal->pool;
     pool->over_ns = st_now_ns(journal->host->loop);
     if (++pool->streak % LOOK_EVERY == 0 && !pool->reading && journal->host->store->profile.pool_after > 0) {
-        read_send(journal, look_done);
+        read_send(journal);
     }
 }
 
@@ -300,11 +289,8 @@ static size_t choose(struct st_journal *journal, struct st_pooled *chosen) {
     size_t count = 0;
     st_pooled_read(kp_slice_of(pool->request->data, pool->request->size), &chosen[count]);
     fits(&room, &chosen[count++]);
-    if (pool->member_count > 0) {
-        qsort(pool->members, pool->member_count, sizeof *pool->members, request_order);
-    }
-    for (size_t i = 0; i < pool->member_count && count < COMBINE_MOST; i++) {
-        const struct st_pooled *each = &pool->members[i];
+    for (size_t i = pool->member_count; i > 0 && count < COMBINE_MOST; i--) { /* they were read in descending order */
+        const struct st_pooled *each = &pool->members[i - 1];
         bool own = kp_uuid_equal(&each->id, &journal->commit->id);
         if (!own && eligible(journal, each) && fits(&room, each)) {
             chosen[count++] = *each;
@@ -635,7 +621,7 @@ bool st_pool_enter(struct st_journal *journal) {
 /* ---- life ---- */
 
 void st_pool_init(struct st_journal *journal) {
-    journal->pool = (struct st_pool){ .looked = UINT64_MAX, .watch = {.fn = watch_due}, .turn = {.fn = turn_due}};
+    journal->pool = (struct st_pool){.looked = UINT64_MAX, .watch = {.fn = watch_due}, .turn = {.fn = turn_due}};
 }
 
 void st_pool_release(struct st_journal *journal) {

@@ -292,20 +292,12 @@ static void who_is_far_behind_puts_nothing_before_it_has_caught_up(void **state)
 }
 
 static void begin_keyed(struct fixture *fixture, struct appending *call, const char *key, uint64_t hash) {
-    struct kp_blob *batch = letters(100, 1000);
-    *call = (struct appending){.part = {.topic_id = topic, .blob = batch}};
-    assert_int_equal(kp_batch_peek(kp_slice_of(batch->data, batch->size), &call->part.batch), KP_ERROR_NONE);
-    call->append = (struct st_append){
-        .parts = &call->part,
-        .count = 1,
-        .timeout_ms = 30000,
-        .key = kp_slice_cstr(key),
-        .key_hash = {hash, 7},
-        .key_begun_ms = clock_wall(&virtual_clock),
-        .done = appending_done,
-    };
-    st_append(fixture->engine, &call->append);
-    kp_blob_unref(batch);
+    append_prepare(call, &topic, 0, letters(100, 1000), 30000);
+    call->append.key = kp_slice_cstr(key);
+    call->append.key_hash[0] = hash;
+    call->append.key_hash[1] = 7;
+    call->append.key_begun_ms = clock_wall(&virtual_clock);
+    append_start(fixture, call);
 }
 
 static void requests_with_idempotency_keys_meet_in_an_entry(void **state) {
