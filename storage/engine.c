@@ -259,6 +259,7 @@ struct st_engine *st_engine_new(struct st_loop *loop, struct st_store *store, co
     engine->journal_host = (struct st_journal_host){
         .loop = loop,
         .store = store,
+        .pool_slots = options->pool_slots > 0 ? options->pool_slots : ST_POOL_SLOTS,
         .applied = host_applied,
         .synced = host_synced,
         .fell_behind = host_fell_behind,

@@ -28,6 +28,8 @@ struct st_engine_options {
     uint32_t checkpoint_bytes;       /* ... or so many bytes of entries; default 4 MiB */
     uint32_t pool_window;            /* slots in which a pooled request may be made true; 0: ST_POOL_WINDOW. The same in
                                         all processes of a store: smaller only in tests */
+    uint32_t pool_slots;             /* pooled requests begun at so many slots are read; 0: ST_POOL_SLOTS. More only in
+                                        tests */
     int64_t trim_grace_ms;           /* age of a checkpoint before entries below it may go; default 24 h */
     int64_t key_life_ms;             /* how long idempotency keys are remembered, about; default 24 h */
     bool create;                     /* make what the store lies in if it is missing (st_identify); default false */

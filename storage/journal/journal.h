@@ -59,6 +59,7 @@ struct st_journal_host {
     struct st_loop *loop;
     struct st_store *store;
     struct kp_uuid writer; /* random, names this process in entries */
+    uint32_t pool_slots;   /* requests of the pool that were begun at so many slots are read */
     void (*applied)(struct st_journal *journal);                                  /* an entry, to the fold */
     void (*synced)(struct st_journal *journal, enum st_error error, bool news);   /* news: entries of others came */
     void (*fell_behind)(struct st_journal *journal);                              /* load the newest checkpoint */

@@ -21,21 +21,24 @@
  * lose: a writer whose view of the pool is old may put at the same time as another, and one of them loses a slot.
  *
  * When. Entries that hold many requests are cheap: each of those who wait reads each entry. So after an entry the pool
- * is left alone for GATHER, while those whom the entry answered put their next requests there; and who reads it, and
- * finds fewer requests than entries held of late, waits and reads again. Nobody looks for the next entry before it may
- * be expected, which is three quarters of the usual time after the last.
+ * is left alone for GATHER, while those whom the entry answered put their next requests there. Nobody looks for the
+ * next entry before it may be expected (beat.h); and whose request came too late for that one looks for the one after.
  *
- * Who. If all who wait read the pool, each would read the requests of all. A rank is a hash, so with n waiting the
- * first has about an n-th of the greatest: who has less than CANDIDATES n-ths reads the pool, and learns who is first;
- * the others look for the next entry, and as long as none comes the bound doubles every TAKEOVER. How many wait is
- * guessed by the last entries. Among those who read the first commits; the one at place k takes over when the slot is
- * still open k * TAKEOVER later. Where the table is slow, for whatever reason, all of these times grow with it: who
- * asks more often than it answers makes it no faster.
+ * Who. Whoever wrote the last entry that several shared leads: it reads the pool and writes the next one, if it has a
+ * request again by then. So one read of the pool is enough for an entry, and entries follow one another in a steady
+ * beat. The others come after it, in the order of their ranks. A rank is a hash, so with n waiting the first has about
+ * an n-th of the greatest: who has less than CANDIDATES n-ths reads the pool, and learns who is first; the others look
+ * for the next entry, and as long as none comes the bound doubles every TAKEOVER. How many wait is guessed by the last
+ * entries. Among those who read the first commits; the one at place k takes over when the slot is still open
+ * k * TAKEOVER later. While nobody is known to lead (LEADS entries of one writer show it), they do not wait for the
+ * leader. Where the table is slow, for whatever reason, all of these times grow with it: who asks more often than it
+ * answers makes it no faster.
  *
- * What is read. The requests begun at the last slots; nobody deletes what was decided, it expires, and is not read
- * again a few slots later. Who was passed over, say because its put took long, is seen only by those who have seen it
- * before, or look for it. So its rank gets better with each slot, and it reads from its own begin on: it finds those
- * who wait as long as itself.
+ * What is read. The requests begun at the last ST_POOL_SLOTS slots: nobody deletes what was decided, it expires, and is
+ * not read again a few slots later. Who was passed over so often, say because its put took long, is not read any more
+ * either: it puts its request again, as begun now. That is the same request in the pool twice, and yet it is made true
+ * at most once: its writer has seen every slot up to the later begin pass without it, so whatever holds it lies above
+ * both, and the fold remembers it until neither may be made true any more. Within one entry the combiner sees to it.
  *
  * What DESIGN.md leaves open is decided so:
  *  - Only flushes of appends, with idempotency keys or without, go into the pool. Changes of the catalog are rare and
@@ -44,9 +47,9 @@
  *    ever: a combiner whose request has an object commits it alone, any other commits all that are inline.
  *  - A batch that must be held for its predecessor is held by its own process and never gets here; if one turns out to
  *    be early all the same, the request is left in the pool, but its own writer refuses it as "not now".
- *  - A put to the pool whose outcome is unknown counts as done: the request may be there. Refused is surely not there:
- *    the commit goes back to racing.
- *  - Who has lately seen an entry that several shared goes to the pool at once, until its request is alone in an entry.
+ *  - A put to the pool whose outcome is unknown counts as done: the request may be there. Refused is surely not there,
+ *    unless it is from an earlier put: the commit goes back to racing.
+ *  - Who has lately seen an entry that several shared goes to the pool at once.
  *  - A writer whose commits follow one another without a pause never loses a slot to those who must read first what it
  *    wrote, and would shut them out for ever. So once in LOOK_EVERY such commits it looks into the pool, beside its
  *    next put, and if somebody waits there goes there itself. Anyone else who loses no slots never touches the pool.
@@ -58,24 +61,23 @@
 #include "storage/runtime/backoff.h"
 #include "storage/runtime/metrics.h"
 
-#define CANDIDATES 3       /* expected to read the pool for a slot; in one slot of twenty there is none */
-#define GATHER (20 * ST_MS)
-#define GATHER_READS 2     /* and no less than so many reads of the journal take */
-#define GATHER_AGAIN 2     /* times */
+#define CANDIDATES 3   /* expected to read the pool for a slot when nobody leads; in one slot of twenty there is none */
+#define LEADS 2        /* so many entries in a row show a leader to the others */
+#define GATHER (15 * ST_MS)
+#define GATHER_READS 1 /* and no less than one read of the journal takes */
 #define TAKEOVER (30 * ST_MS)
 #define TAKEOVER_READS 6
 #define TAKEOVER_MOST ST_SECOND
-#define WATCH (15 * ST_MS)
+#define WATCH (10 * ST_MS)
 #define WATCH_READS 2
 #define WATCH_MOST (250 * ST_MS)
-#define CYCLE_MOST (2 * ST_SECOND) /* a longer pause between two entries says nothing of the next */
+#define AHEAD (5 * ST_MS)          /* what a look takes to the table and back, at least */
 #define PUT_WATCH (50 * ST_MS)     /* the put of the request takes long */
 #define LOOK_EVERY 8
 #define PAUSE (20 * ST_MS)         /* so long nothing was to be committed: others had their chance */
 #define OTHERS_STAND (500 * ST_MS) /* so long those who were seen to wait are taken for waiting */
 #define HISTORY_MS 5000            /* entries as old as that say nothing of who waits now */
-#define FRESH 2                    /* slots that a request may wait without coming first */
-#define SLOTS_LEAST 2              /* the requests begun at so many slots are read at least */
+#define LOOK_SLOTS 32              /* so many slots are looked at to see whether anybody waits at all */
 #define READ_MOST (256 * 1024)     /* what an entry holds */
 #define EXPIRES_MS (10 * 60 * 1000)
 #define COMBINE_MOST 512           /* requests of one entry */
@@ -109,19 +111,6 @@ static bool eligible(const struct st_journal *journal, const struct st_pooled *r
     return st_fold_pooled(fold, &request->id, request->begun) == NULL;
 }
 
-/* The slot at which who waits for longest was begun: the own request, one that the last read found and that waits
- * still, or who was seen by a look. */
-static uint64_t longest_wait(const struct st_journal *journal) {
-    const struct st_pool *pool = &journal->pool;
-    uint64_t begun = pool->begun < pool->looked ? pool->begun : pool->looked;
-    for (size_t i = 0; i < pool->member_count; i++) {
-        if (pool->members[i].begun < begun && eligible(journal, &pool->members[i])) {
-            begun = pool->members[i].begun;
-        }
-    }
-    return begun;
-}
-
 /* Without memory for them, as after any read that fails, what is known must do: at least one's own request is. */
 static void members_take(struct st_pool *pool, const struct st_pool_read *op) {
     struct st_pooled *members = calloc(op->count + 1, sizeof *members);
@@ -137,14 +126,12 @@ static void members_take(struct st_pool *pool, const struct st_pool_read *op) {
     pool->members_used = false;
 }
 
-/* Of a look: whether somebody waits, and since when. */
+/* Of a look: whether somebody waits. */
 static void waiting_take(struct st_journal *journal, const struct st_pool_read *op) {
-    struct st_pool *pool = &journal->pool;
     for (size_t i = 0; i < op->count && journal->fold != NULL; i++) {
         struct st_pooled request;
         if (st_pooled_read(op->bodies[i], &request) && eligible(journal, &request)) {
-            pool->others_ns = st_now_ns(journal->host->loop);
-            pool->looked = request.begun; /* in descending order */
+            journal->pool.others_ns = st_now_ns(journal->host->loop);
         }
     }
 }
@@ -165,22 +152,14 @@ static void read_done(struct st_pool_read *op) {
     st_journal_step(journal);
 }
 
-static uint64_t slots_back(uint64_t slot, uint64_t count) {
-    return slot >= count ? slot + 1 - count : 0;
-}
-
-/* What was begun lately, and, as far as is known of it, what has waited for longer. A commit that wins without the
- * pool, and only looks whether somebody waits, goes back as far as can be. */
-static void read_send(struct st_journal *journal) {
+/* What was begun at the last slots. */
+static void read_send(struct st_journal *journal, uint64_t slots) {
     struct st_pool *pool = &journal->pool;
     const uint64_t slot = journal->fold->slot;
-    const uint64_t lately = slots_back(slot, SLOTS_LEAST), long_ago = slots_back(slot, ST_POOL_SLOTS_MOST);
-    const uint64_t begun = pool->active ? longest_wait(journal) : 0;
-    pool->looked = UINT64_MAX;
     pool->reading = true;
     pool->read = (struct st_pool_read){
         .journal = journal->number,
-        .first = begun > lately ? lately : begun > long_ago ? begun : long_ago,
+        .first = slot >= slots ? slot + 1 - slots : 0,
         .last = slot,
         .max_bytes = READ_MOST,
         .done = read_done,
@@ -192,39 +171,49 @@ static void read_send(struct st_journal *journal) {
 
 static void members_read(struct st_journal *journal) {
     journal->pool.members_at = journal->fold->slot;
-    read_send(journal);
+    read_send(journal, journal->host->pool_slots);
 }
 
-/* In the order of which those who wait commit the slot: by chance, but who waited for long comes first. */
-static uint64_t rank(const struct kp_uuid *id, uint64_t begun, uint64_t slot) {
+/* In the order of which those who wait commit the slot: by chance. */
+static uint64_t rank(const struct kp_uuid *id, uint64_t slot) {
     struct st_unpack in = st_unpack_of(kp_slice_of(id->bytes, sizeof id->bytes));
     uint64_t high = st_unpack_fixed(&in, 8);
-    uint64_t passed = slot > begun + FRESH ? slot - begun - FRESH : 0;
-    return st_hash_mix(st_hash_mix(slot, high), st_unpack_fixed(&in, 8)) >> (passed < 32 ? passed : 32);
+    return st_hash_mix(st_hash_mix(slot, high), st_unpack_fixed(&in, 8));
 }
 
-/* How often the bound on ranks must double until it is above the own one for the next slot. */
+static bool leads(const struct st_journal *journal) {
+    return journal->pool.beat.led > 0 && kp_uuid_equal(&journal->pool.beat.leader, &journal->host->writer);
+}
+
+static bool another_leads(const struct st_journal *journal) {
+    return journal->pool.beat.led >= LEADS && !leads(journal) && st_pool_contended(journal);
+}
+
+/* How often TAKEOVER must pass until it is the own turn to read the pool for the next slot: for the leader, and then
+ * until the bound on ranks is above the own one. */
 static size_t turns_until_candidate(const struct st_journal *journal) {
-    unsigned __int128 own = rank(&journal->commit->id, journal->pool.begun, journal->fold->slot + 1);
-    size_t turns = 0;
-    for (uint64_t ahead = (uint64_t)(own * journal->pool.crowd / CANDIDATES >> 64); ahead > 0; ahead /= 2) {
+    if (leads(journal)) {
+        return 0;
+    }
+    unsigned __int128 own = rank(&journal->commit->id, journal->fold->slot + 1);
+    size_t turns = another_leads(journal);
+    for (uint64_t ahead = (uint64_t)(own * journal->pool.beat.crowd / CANDIDATES >> 64); ahead > 0; ahead /= 2) {
         turns++;
     }
     return turns;
 }
 
-/* How many of the known members come before the own request for the next slot, and how many there are. */
-static size_t place(const struct st_journal *journal, size_t *waiting) {
+/* How many of the known members come before the own request for the next slot: none before the leader's. */
+static size_t place(const struct st_journal *journal) {
+    if (leads(journal)) {
+        return 0;
+    }
     const struct st_pool *pool = &journal->pool;
-    uint64_t slot = journal->fold->slot + 1, own = rank(&journal->commit->id, pool->begun, slot);
+    uint64_t slot = journal->fold->slot + 1, own = rank(&journal->commit->id, slot);
     size_t before = 0;
-    *waiting = 0;
     for (size_t i = 0; i < pool->member_count; i++) {
         const struct st_pooled *each = &pool->members[i];
-        if (eligible(journal, each)) {
-            before += rank(&each->id, each->begun, slot) < own;
-            (*waiting)++;
-        }
+        before += rank(&each->id, slot) < own && eligible(journal, each);
     }
     return before;
 }
@@ -243,7 +232,7 @@ void st_pool_raced(struct st_journal *journal) {
     struct st_pool *pool = &journal->pool;
     pool->over_ns = st_now_ns(journal->host->loop);
     if (++pool->streak % LOOK_EVERY == 0 && !pool->reading && journal->host->store->profile.pool_after > 0) {
-        read_send(journal);
+        read_send(journal, LOOK_SLOTS);
     }
 }
 
@@ -282,7 +271,17 @@ bool st_pooled_fits_alone(const struct st_pooled *request) {
     return fits(&room, request);
 }
 
-/* The own request and those of the members that may stand in the next slot and fit, in order. */
+static bool among(const struct st_pooled *chosen, size_t count, const struct kp_uuid *id) {
+    for (size_t i = 0; i < (ST_MUTANT(pool_twice) ? 1 : count); i++) {
+        if (kp_uuid_equal(&chosen[i].id, id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The own request and those of the members that may stand in the next slot and fit, in order. Each once: who was passed
+ * over is in the pool twice. */
 static size_t choose(struct st_journal *journal, struct st_pooled *chosen) {
     struct st_pool *pool = &journal->pool;
     struct room room = {0};
@@ -291,8 +290,7 @@ static size_t choose(struct st_journal *journal, struct st_pooled *chosen) {
     fits(&room, &chosen[count++]);
     for (size_t i = pool->member_count; i > 0 && count < COMBINE_MOST; i--) { /* they were read in descending order */
         const struct st_pooled *each = &pool->members[i - 1];
-        bool own = kp_uuid_equal(&each->id, &journal->commit->id);
-        if (!own && eligible(journal, each) && fits(&room, each)) {
+        if (!among(chosen, count, &each->id) && eligible(journal, each) && fits(&room, each)) {
             chosen[count++] = *each;
         }
     }
@@ -332,7 +330,7 @@ void st_pool_leave(struct st_journal *journal) {
 }
 
 static void finish(struct st_journal *journal, enum st_error error, uint64_t slot) {
-    if (slot == 0 || journal->pool.decided_with == 1) {
+    if (slot == 0) {
         journal->pool.others_ns = 0;
     }
     st_journal_finish(journal, error, slot, journal->pool.decided_own);
@@ -363,22 +361,93 @@ static int64_t stretched(const struct st_journal *journal, int64_t least_ns, int
 
 /* For so long from now the pool is left alone: those whom the last entry answered put their next requests there. */
 static int64_t gather_ns(const struct st_journal *journal) {
-    int64_t end_ns = journal->pool.shared_ns + stretched(journal, GATHER, GATHER_READS, TAKEOVER_MOST);
+    int64_t end_ns = journal->pool.beat.seen_ns + stretched(journal, GATHER, GATHER_READS, TAKEOVER_MOST);
     int64_t now_ns = st_now_ns(journal->host->loop);
     return now_ns < end_ns ? end_ns - now_ns : 0;
 }
 
-/* Not before the next entry may be expected: each look of each who waits is paid for. */
+/* Not in the next entry, but in the one after, as far as earlier requests tell. */
+static bool came_late(const struct st_journal *journal) {
+    const struct st_pool *pool = &journal->pool;
+    return another_leads(journal) && pool->entries == 0 && pool->in_ns - pool->begun_ns > pool->beat.late_ns;
+}
+
+/* A look that is sent a little before the entry can be seen finds it just when it is. */
 static void watch(struct st_journal *journal) {
     struct st_loop *loop = journal->host->loop;
-    struct st_pool *pool = &journal->pool;
-    if (pool->watch.heap_index == 0 && !journal->reading) {
+    const struct st_beat *beat = &journal->pool.beat;
+    if (journal->pool.watch.heap_index == 0 && !journal->reading) {
         int64_t failing = journal->read_failures > 0 ? st_backoff_ns(loop, journal->read_failures) : 0;
         int64_t least_ns = stretched(journal, WATCH, WATCH_READS, WATCH_MOST);
-        int64_t next_ns = pool->shared_ns + pool->cycle_ns * 3 / 4 - st_now_ns(loop);
-        st_timer_start(loop, &pool->watch, (next_ns > least_ns ? next_ns : least_ns) + failing);
+        int64_t cycle_ns = beat->cycle_ns < WATCH_MOST ? beat->cycle_ns : WATCH_MOST;
+        int64_t first_ns = beat->first_ns + (came_late(journal) ? 2 : 1) * cycle_ns;
+        int64_t next_ns = first_ns - AHEAD - st_now_ns(loop);
+        st_timer_start(loop, &journal->pool.watch, (next_ns > least_ns ? next_ns : least_ns) + failing);
     }
 }
+
+/* ---- putting the request there ---- */
+
+static void put_done(struct st_pool_put *op) {
+    struct st_journal *journal = ST_OWNER(op, struct st_journal, pool.put);
+    struct st_pool *pool = &journal->pool;
+    journal->host->op_ended(journal);
+    pool->putting = false;
+    kp_blob_unref(pool->put_body);
+    pool->put_body = NULL;
+    bool own = pool->active && journal->commit != NULL && kp_uuid_equal(&op->id, &journal->commit->id);
+    bool refused = op->error == ST_REFUSED || op->error == ST_TOO_LARGE;
+    bool surely_not = refused && (!pool->renewed || ST_MUTANT(pool_refused_anew));
+    if (own && surely_not && pool->decided_slot == 0) { /* race on */
+        st_pool_leave(journal);
+        pool->others_ns = 0;
+        pool->lost = 0;
+        journal->put_state = ST_PUT_WAITING;
+    }
+    if (own) {
+        pool->in_ns = pool->renewed ? pool->in_ns : st_now_ns(journal->host->loop);
+        st_timer_stop(journal->host->loop, &pool->watch);
+        st_journal_step(journal);
+    }
+}
+
+static void put_send(struct st_journal *journal) {
+    struct st_pool *pool = &journal->pool;
+    pool->putting = true;
+    pool->put_body = kp_blob_ref(pool->request);
+    pool->put = (struct st_pool_put){
+        .journal = journal->number,
+        .begun = pool->begun,
+        .id = journal->commit->id,
+        .body = kp_slice_of(pool->put_body->data, pool->put_body->size),
+        .expires_ms = EXPIRES_MS,
+        .done = put_done,
+    };
+    st_metrics.pool_puts_total++;
+    journal->host->op_started(journal);
+    journal->host->store->ops->pool_put(journal->host->store, &pool->put);
+    st_timer_start(journal->host->loop, &pool->watch, PUT_WATCH);
+}
+
+/* Passed over until nobody reads what was begun so long ago: begun anew, now. */
+static void renew(struct st_journal *journal) {
+    struct st_pool *pool = &journal->pool;
+    const uint64_t slot = journal->fold->slot;
+    if (pool->putting || slot < pool->begun + ST_POOL_SLOTS || leads(journal)) {
+        return;
+    }
+    struct kp_blob *request = st_pooled_renewed(pool->request, slot);
+    if (request == NULL) {
+        return; /* no memory: after the next entry, then */
+    }
+    kp_blob_unref(pool->request);
+    pool->request = request;
+    pool->begun = slot;
+    pool->renewed = true;
+    put_send(journal);
+}
+
+/* ---- waiting for an entry ---- */
 
 /* The outcome of the last entry put here. False: it is not known yet. */
 static bool put_settled(struct st_journal *journal) {
@@ -445,21 +514,11 @@ static bool ended(struct st_journal *journal) {
 /* When this writer's turn is, from now. 0: now, to commit what was read, or, when nothing was, to read. */
 static int64_t turn_ns(struct st_journal *journal) {
     struct st_pool *pool = &journal->pool;
-    const int64_t takeover_ns = stretched(journal, TAKEOVER, TAKEOVER_READS, TAKEOVER_MOST);
-    size_t turns, waiting;
-    if (pool->members_at != journal->fold->slot) {
-        turns = turns_until_candidate(journal);
-        pool->takes_over = turns > 0;
-        return (int64_t)turns * takeover_ns + gather_ns(journal);
-    }
-    turns = place(journal, &waiting);
+    bool read = pool->members_at == journal->fold->slot;
+    size_t turns = read ? place(journal) : turns_until_candidate(journal);
     pool->takes_over = turns > 0;
-    if (turns == 0 && waiting < pool->crowd - pool->crowd / 4 && pool->gathers < GATHER_AGAIN) {
-        pool->gathers++;
-        pool->members_at = UINT64_MAX; /* and reads again */
-        return stretched(journal, GATHER / 2, GATHER_READS / 2, TAKEOVER_MOST);
-    }
-    return (int64_t)turns * takeover_ns;
+    int64_t gather = read ? 0 : gather_ns(journal);
+    return (int64_t)turns * stretched(journal, TAKEOVER, TAKEOVER_READS, TAKEOVER_MOST) + gather;
 }
 
 /* Reads the pool, and then commits what is in it, when it is this writer's turn to. */
@@ -469,7 +528,6 @@ static void turn(struct st_journal *journal) {
     if (pool->turn_slot != next) {
         pool->turn_slot = next;
         pool->turn_due = false;
-        pool->gathers = 0;
         st_timer_stop(journal->host->loop, &pool->turn);
     }
     if (!pool->turn_due && pool->turn.heap_index == 0) {
@@ -495,6 +553,7 @@ void st_pool_step(struct st_journal *journal) {
     if (journal->loading) {
         return; /* goes on when the newer fold stands */
     }
+    renew(journal);
     watch(journal);
     if (pool->putting || pool->reading || (journal->reading && pool->takes_over)) {
         return;
@@ -509,15 +568,15 @@ static bool of_pool(const struct st_commit *commit) {
 }
 
 /* An entry with this many requests of the pool; others may commit without it in between. */
-static void shared(struct st_journal *journal, size_t count) {
+static void shared(struct st_journal *journal, const struct st_entry *entry, size_t count) {
     struct st_pool *pool = &journal->pool;
-    int64_t now_ns = st_now_ns(journal->host->loop), took_ns = now_ns - pool->shared_ns;
-    if (pool->shared_ns != 0 && took_ns < CYCLE_MOST) {
-        pool->cycle_ns += (took_ns - pool->cycle_ns) / 4;
-    }
-    pool->shared_ns = now_ns;
+    int64_t now_ns = st_now_ns(journal->host->loop);
+    st_beat_entry(&pool->beat, now_ns, entry->time_ms, &entry->writer, count);
     pool->others_ns = count > 1 ? now_ns : pool->others_ns;
-    pool->crowd = count > pool->crowd ? count : pool->crowd - (pool->crowd - count + 3) / 4;
+    if (pool->active && pool->decided_slot != 0 && pool->in_ns != 0 && pool->begun_ns != 0) {
+        st_beat_learn(&pool->beat, pool->in_ns - pool->begun_ns, pool->entries > 0);
+    }
+    pool->entries++;
 }
 
 void st_pool_applied(struct st_journal *journal, uint64_t slot, struct kp_slice body) {
@@ -540,7 +599,7 @@ void st_pool_applied(struct st_journal *journal, uint64_t slot, struct kp_slice 
         }
     }
     if (count > 0 && st_now_wall_ms(journal->host->loop) - entry.time_ms < HISTORY_MS) {
-        shared(journal, count);
+        shared(journal, &entry, count);
     }
     if (pool->active && pool->decided_slot == slot) {
         pool->decided_with = count;
@@ -555,27 +614,6 @@ bool st_pool_contended(const struct st_journal *journal) {
 }
 
 /* ---- going in ---- */
-
-static void put_done(struct st_pool_put *op) {
-    struct st_journal *journal = ST_OWNER(op, struct st_journal, pool.put);
-    struct st_pool *pool = &journal->pool;
-    journal->host->op_ended(journal);
-    pool->putting = false;
-    kp_blob_unref(pool->put_body);
-    pool->put_body = NULL;
-    bool own = pool->active && journal->commit != NULL && kp_uuid_equal(&op->id, &journal->commit->id);
-    bool surely_not = op->error == ST_REFUSED || op->error == ST_TOO_LARGE;
-    if (own && surely_not && pool->decided_slot == 0) { /* race on */
-        st_pool_leave(journal);
-        pool->others_ns = 0;
-        pool->lost = 0;
-        journal->put_state = ST_PUT_WAITING;
-    }
-    if (own) {
-        st_timer_stop(journal->host->loop, &pool->watch);
-        st_journal_step(journal);
-    }
-}
 
 bool st_pool_enter(struct st_journal *journal) {
     struct st_pool *pool = &journal->pool;
@@ -593,6 +631,10 @@ bool st_pool_enter(struct st_journal *journal) {
     pool->active = true;
     pool->begun = pool->seen = journal->fold->slot;
     pool->request = request;
+    pool->renewed = false;
+    pool->entries = 0;
+    pool->begun_ns = pool->beat.first_ns;
+    pool->in_ns = 0;
     pool->decided_slot = 0;
     pool->decided_with = 0;
     pool->decided_own = false;
@@ -601,27 +643,15 @@ bool st_pool_enter(struct st_journal *journal) {
     journal->put_state = ST_PUT_POOLED;
     journal->perhaps_stored = false;
     journal->owner = ST_SLOT_OPEN;
-    pool->putting = true;
-    pool->put_body = kp_blob_ref(request);
-    pool->put = (struct st_pool_put){
-        .journal = journal->number,
-        .begun = pool->begun,
-        .id = op->id,
-        .body = kp_slice_of(request->data, request->size),
-        .expires_ms = EXPIRES_MS,
-        .done = put_done,
-    };
-    st_metrics.pool_puts_total++;
-    journal->host->op_started(journal);
-    journal->host->store->ops->pool_put(journal->host->store, &pool->put);
-    st_timer_start(journal->host->loop, &pool->watch, PUT_WATCH);
+    put_send(journal);
     return true;
 }
 
 /* ---- life ---- */
 
 void st_pool_init(struct st_journal *journal) {
-    journal->pool = (struct st_pool){.looked = UINT64_MAX, .watch = {.fn = watch_due}, .turn = {.fn = turn_due}};
+    journal->pool = (struct st_pool){.watch = {.fn = watch_due}, .turn = {.fn = turn_due}};
+    st_beat_init(&journal->pool.beat);
 }
 
 void st_pool_release(struct st_journal *journal) {

@@ -2,6 +2,7 @@
 #include "storage/journal/pooled.h"
 
 #define APPEND_LEAST 22 /* bytes of the shortest append */
+#define BEGUN_AT 17
 
 void st_pooled_begin(struct st_pack *out, const struct st_pooled *request) {
     st_pack_fixed(out, ST_POOLED_VERSION, 1);
@@ -113,4 +114,15 @@ bool st_pooled_read(struct kp_slice body, struct st_pooled *request) {
     request->appends = kp_slice_of(appends, (size_t)(in.at - appends));
     request->inline_bytes = kp_slice_of(in.at, st_unpack_left(&in));
     return reach <= (request->object_len > 0 ? request->object_len : request->inline_bytes.len);
+}
+
+struct kp_blob *st_pooled_renewed(const struct kp_blob *body, uint64_t begun) {
+    struct kp_blob *renewed = kp_blob_new(body->size);
+    if (renewed != NULL) {
+        size_t content_len = body->size - 4;
+        memcpy(renewed->data, body->data, content_len);
+        kp_be_store64(renewed->data + BEGUN_AT, begun);
+        kp_be_store32(renewed->data + content_len, kp_crc32c(0, renewed->data, content_len));
+    }
+    return renewed;
 }

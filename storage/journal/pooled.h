@@ -62,6 +62,8 @@ void st_pooled_end(struct st_pack *out);
 bool st_pooled_read(struct kp_slice body, struct st_pooled *request);
 /* True when an entry has room for it: else it must not go into the pool (pool.c). */
 bool st_pooled_fits_alone(const struct st_pooled *request);
+/* A copy of a whole body, begun at another slot; NULL: no memory. */
+struct kp_blob *st_pooled_renewed(const struct kp_blob *body, uint64_t begun);
 /* The next of request->appends. */
 bool st_pooled_next(struct st_unpack *in, struct st_pooled_append *append);
 

@@ -114,6 +114,7 @@ static void draw_pool(uint64_t seed, struct sim_plan *plan) {
     if (st_dice_below(dice, 2) == 0) { /* large ones would race only */
         plan->store.profile.inline_limit = 16384;
     }
+    plan->engine.pool_slots = (uint32_t)PICK(dice, 2, 2, 3, 8, 64); /* many: what was decided is read again */
 }
 
 /* Half of the seeds know idempotency keys, which the short life lets go in a night. Drawn apart, too. */

@@ -170,7 +170,7 @@ static void two_requests_share_an_entry(void **state) {
     }
 }
 
-static void who_finds_itself_alone_in_its_entry_races_again(void **state) {
+static void who_has_seen_nobody_for_a_while_races_again(void **state) {
     (void)state;
     struct appending call;
     uint64_t puts = st_metrics.pool_puts_total;
@@ -179,6 +179,7 @@ static void who_finds_itself_alone_in_its_entry_races_again(void **state) {
     run_ms(&mine, 200);
     assert_int_equal(call.part.error, ST_OK);
     assert_int_equal(st_metrics.pool_puts_total, puts + 1);
+    run_ms(&mine, 500);
     begin(&mine, &call, 30000);
     run_ms(&mine, 200);
     assert_int_equal(call.part.error, ST_OK);
@@ -406,7 +407,7 @@ int main(void) {
 #define COMBINE_TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
     const struct CMUnitTest tests[] = {
         COMBINE_TEST(two_requests_share_an_entry),
-        COMBINE_TEST(who_finds_itself_alone_in_its_entry_races_again),
+        COMBINE_TEST(who_has_seen_nobody_for_a_while_races_again),
         COMBINE_TEST(a_part_is_refused_by_the_entry_and_the_others_stand),
         COMBINE_TEST(at_its_deadline_a_request_in_the_pool_is_unknown),
         COMBINE_TEST(a_request_that_the_pool_refuses_races_on),

@@ -13,12 +13,16 @@
 static uint64_t chance, write_units, read_units;
 static int64_t operation_ns, free_at_ns; /* what the table is busy with one operation; until when it is */
 static bool near;                        /* it answers within a millisecond */
+static bool stragglers;                  /* one operation in ten takes much longer */
 
 /* One way. */
 static int64_t table_ns(void) {
     chance = chance * 6364136223846793005u + 1442695040888963407u;
     if (near) {
         return ST_MS / 5 + (int64_t)((chance >> 40) % (ST_MS / 5));
+    }
+    if (stragglers && (chance >> 33) % 20 == 0) {
+        return 150 * ST_MS;
     }
     return (chance >> 33) % 100 == 0 ? 16 * ST_MS : 3 * ST_MS + (int64_t)((chance >> 40) % (2 * ST_MS));
 }
@@ -133,8 +137,10 @@ static int by_value(const void *a, const void *b) {
     return (left > right) - (left < right);
 }
 
-static int start_count(size_t count) {
+/* Each reads requests of the pool that were begun at so many slots; 0: as always. */
+static void start_reading(size_t count, uint32_t pool_slots) {
     struct st_engine_options options = st_engine_options_default();
+    options.pool_slots = pool_slots;
     answered = 0;
     stopped = false;
     fixture_open(&writers[0].fixture, &virtual_clock, &options);
@@ -153,8 +159,11 @@ static int start_count(size_t count) {
     write_units = read_units = 0;
     chance = 1;
     operation_ns = free_at_ns = 0;
-    near = false;
-    return 0;
+    near = stragglers = false;
+}
+
+static void start_count(size_t count) {
+    start_reading(count, 0);
 }
 
 static void stop_count(size_t count) {
@@ -176,15 +185,20 @@ static void run_writers(size_t count) {
     run_ms(&writers[0].fixture, 5000);
 }
 
+/* Nothing is there twice, nothing is lost. */
+static void assert_dense(void) {
+    qsort(offsets, answered, sizeof offsets[0], by_value);
+    for (size_t i = 0; i < answered; i++) {
+        assert_int_equal(offsets[i], i);
+    }
+}
+
 static void fifty_writers_of_one_topic_get_500_requests_a_second(void **state) {
     (void)state;
     start_count(WRITERS);
     run_writers(WRITERS);
+    assert_dense();
     qsort(latencies, answered, sizeof latencies[0], by_value);
-    qsort(offsets, answered, sizeof offsets[0], by_value);
-    for (size_t i = 0; i < answered; i++) {
-        assert_int_equal(offsets[i], i); /* dense: nothing twice, nothing lost */
-    }
     int64_t p99_ms = latencies[answered - answered / 100 - 1] / ST_MS;
     uint64_t puts = journal_put_count + pool_put_count;
     print_message("pool: %zu requests/s, p50 %lld ms, p99 %lld ms; a request: %.2f puts of entries, %.2f of requests, "
@@ -229,6 +243,18 @@ static void a_table_that_is_slow_under_load_is_not_asked_more(void **state) {
     run_writers(WRITERS);
     print_message("pool: %zu requests/s of a table that does 1000 operations/s\n", answered / SECONDS);
     assert_true(answered / SECONDS >= 300);
+    stop_count(WRITERS);
+}
+
+static void who_was_passed_over_puts_its_request_again_and_is_served_once(void **state) {
+    (void)state;
+    start_reading(WRITERS, 64); /* so both copies are found */
+    stragglers = true;
+    run_writers(WRITERS);
+    print_message("pool: %zu requests/s where some are passed over; %.2f puts each\n", answered / SECONDS,
+                  (double)pool_put_count / (double)answered);
+    assert_dense();
+    assert_true(pool_put_count > answered + answered / 50);
     stop_count(WRITERS);
 }
 
@@ -277,6 +303,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_writer_alone_puts_nothing_into_the_pool),
         cmocka_unit_test(fifty_writers_of_one_topic_get_500_requests_a_second),
+        cmocka_unit_test(who_was_passed_over_puts_its_request_again_and_is_served_once),
         cmocka_unit_test(who_waits_is_not_shut_out_by_those_who_never_pause),
         cmocka_unit_test(newcomers_to_a_long_contention_join_it),
         cmocka_unit_test(a_table_that_is_slow_under_load_is_not_asked_more),

@@ -126,12 +126,37 @@ static void damage_is_seen(void **state) {
     st_pack_release(&out);
 }
 
+static void a_renewed_request_differs_in_its_begin_only(void **state) {
+    (void)state;
+    struct st_pack out, expected;
+    write_request(&out, "", 300);
+    struct kp_blob *body = kp_blob_new(out.len);
+    assert_non_null(body);
+    memcpy(body->data, out.data, out.len);
+    struct kp_blob *renewed = st_pooled_renewed(body, 0x0102030405060708);
+    assert_non_null(renewed);
+    struct st_pooled request;
+    assert_true(st_pooled_read(kp_slice_of(renewed->data, renewed->size), &request));
+    assert_true(request.begun == 0x0102030405060708);
+    st_pack_init(&expected, 4096);
+    st_pack_bytes(&expected, out.data, 17);
+    st_pack_fixed(&expected, request.begun, 8);
+    st_pack_bytes(&expected, out.data + 25, out.len - 25 - 4);
+    st_pack_seal(&expected, 0);
+    assert_true(kp_slice_equal(packed(&expected), kp_slice_of(renewed->data, renewed->size)));
+    kp_blob_unref(body);
+    kp_blob_unref(renewed);
+    st_pack_release(&out);
+    st_pack_release(&expected);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_has_these_bytes_and_reads_back),
         cmocka_unit_test(bytes_ride_along_or_lie_in_the_object_and_nowhere_else),
         cmocka_unit_test(the_parts_of_a_key_follow_it),
         cmocka_unit_test(damage_is_seen),
+        cmocka_unit_test(a_renewed_request_differs_in_its_begin_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
