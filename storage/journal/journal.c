@@ -12,7 +12,7 @@
 #include "storage/runtime/log.h"
 #include "storage/runtime/metrics.h"
 
-#define READ_PAGE_BYTES (1024 * 1024)
+#define READ_PAGE_BYTES (4 << 20) /* a page of DynamoDB has 1 MB of entries, which are compressed */
 
 static void read_send(struct st_journal *journal);
 static void put_step(struct st_journal *journal);

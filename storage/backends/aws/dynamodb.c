@@ -4,7 +4,8 @@
  *
  *   pk                sk                 attributes
  *   store             0                  format N, cluster S, place S                           (start.c)
- *   journal#{j}       {slot}             b B: the entry, which holds writer, commit ids and time itself
+ *   journal#{j}       {slot}             b B, or n N and z B: the entry, which holds writer, commit ids and time itself
+ *                                        (entry_item.h)
  *   checkpoint#{j}    0                  slot N, name S, size N, made N: store time, ms
  *   gateways          {hash of holder}   h B: the holder, b B: the lease, t N: renewed, ms, expires N: TTL, s
  *
@@ -19,6 +20,7 @@
  * equal to its own, which has a random commit id in it, is that try's.
  */
 #include "storage/backends/aws/aws_state.h"
+#include "storage/backends/aws/entry_item.h"
 
 #include "storage/runtime/backoff.h"
 #include "storage/runtime/metrics.h"
@@ -116,11 +118,11 @@ static enum st_error read_failed(const struct st_aws_call *call) {
 /* True when the slot holds this very entry. */
 static bool put_is_mine(const cJSON *answer, struct kp_slice body) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(answer, "Item");
-    if (st_item_bytes_len(item, "b") != body.len) {
+    if (st_entry_item_len(item) != body.len) {
         return false;
     }
     uint8_t *there = malloc(body.len + 1);
-    bool mine = there != NULL && st_item_bytes(item, "b", there) && memcmp(there, body.ptr, body.len) == 0;
+    bool mine = there != NULL && st_entry_item_read(item, there) == ST_OK && memcmp(there, body.ptr, body.len) == 0;
     free(there);
     return mine;
 }
@@ -152,10 +154,10 @@ void st_aws_journal_put(struct st_store *store, struct st_journal_put *op) {
     }
     if (st_aws_table_begin(call, "PutItem", 0, op->body.len)) {
         call->request.answer_max = PAGE_ANSWER_MAX;
-        st_json_add(&call->json, "\"Item\":{\"pk\":{\"S\":\"journal#%" PRIu32 "\"},\"sk\":{\"N\":\"%" PRIu64 "\"},"
-                    "\"b\":{\"B\":\"", op->journal, op->slot);
-        st_json_base64(&call->json, op->body);
-        st_json_add(&call->json, "\"}},\"ConditionExpression\":\"attribute_not_exists(pk)\","
+        st_json_add(&call->json, "\"Item\":{\"pk\":{\"S\":\"journal#%" PRIu32 "\"},\"sk\":{\"N\":\"%" PRIu64 "\"},",
+                    op->journal, op->slot);
+        st_entry_item_write(&call->json, op->body);
+        st_json_add(&call->json, "},\"ConditionExpression\":\"attribute_not_exists(pk)\","
                     "\"ReturnValuesOnConditionCheckFailure\":\"ALL_OLD\",\"ReturnConsumedCapacity\":\"TOTAL\"}");
     }
     st_aws_table_send(call);
@@ -171,8 +173,8 @@ static int page_measure(const cJSON *items, const struct st_journal_read *op, si
     uint64_t expected = 0, slot;
     *bytes = 0;
     cJSON_ArrayForEach(item, items) {
-        size_t len = st_item_bytes_len(item, "b");
-        if (!st_item_number(item, "sk", &slot) || slot < op->from || len > ST_ENTRY_MAX) {
+        size_t len = st_entry_item_len(item);
+        if (!st_item_number(item, "sk", &slot) || slot < op->from || len == SIZE_MAX) {
             return -1;
         }
         bool gap = count > 0 && slot != expected;
@@ -194,10 +196,9 @@ static enum st_error page_fill(const cJSON *items, struct st_journal_read *op, s
     const cJSON *item = items->child;
     for (; error == ST_OK && op->count < count; item = item->next) {
         struct st_journal_entry *entry = &op->entries[op->count++];
-        entry->body = kp_slice_of(to, st_item_bytes_len(item, "b"));
-        if (!st_item_number(item, "sk", &entry->slot) || !st_item_bytes(item, "b", to)) {
-            error = ST_DAMAGED;
-        }
+        entry->body = kp_slice_of(to, st_entry_item_len(item));
+        st_item_number(item, "sk", &entry->slot); /* it is one: it was measured */
+        error = st_entry_item_read(item, to);
         to += entry->body.len;
     }
     if (error != ST_OK) {
