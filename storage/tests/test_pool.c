@@ -207,12 +207,12 @@ static void fifty_writers_of_one_topic_get_500_requests_a_second(void **state) {
                   (double)journal_put_count / (double)answered, (double)pool_put_count / (double)answered,
                   (double)journal_read_count / (double)answered, (double)pool_read_count / (double)answered,
                   (double)write_units / (double)answered, (double)read_units / (double)answered);
-    assert_true(answered / SECONDS >= 500);
-    assert_true(p99_ms < 250);
+    assert_true(answered / SECONDS >= 1000);
+    assert_true(p99_ms < 100);
     assert_true(puts < 2 * answered); /* writes per request are bounded, however many compete */
-    assert_true(pool_read_count < answered / 4); /* those who are not first need not know of the others */
-    assert_true(write_units < 3 * answered);
-    assert_true(read_units < 7 * answered);
+    assert_true(pool_read_count < answered / 10); /* those who are not first need not know of the others */
+    assert_true(2 * write_units < 3 * answered);
+    assert_true(read_units < 5 * answered);
     stop_count(WRITERS);
 }
 
@@ -242,7 +242,7 @@ static void a_table_that_is_slow_under_load_is_not_asked_more(void **state) {
     operation_ns = ST_MS; /* fifty requests and fifty looks at their entry take it 100 ms */
     run_writers(WRITERS);
     print_message("pool: %zu requests/s of a table that does 1000 operations/s\n", answered / SECONDS);
-    assert_true(answered / SECONDS >= 300);
+    assert_true(answered / SECONDS >= 350);
     stop_count(WRITERS);
 }
 
