@@ -1,9 +1,9 @@
 /*
  * What an S3 server takes from a bare libcurl uploader: the ceiling for whatever writes to that server.
  *
- *   upload ENDPOINT BUCKET SIZE CONNECTIONS SECONDS
+ *   upload ENDPOINT BUCKET SIZE CONNECTIONS OBJECTS
  *
- * CONNECTIONS threads, each with one easy handle and so one connection, put objects of SIZE under new names, one after
+ * CONNECTIONS threads, each with one easy handle and so one connection, put OBJECTS of SIZE under new names, one after
  * the other, signed by libcurl with the keys of the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION).
  * The payload is not signed, which spares hashing it. Prints one line of NAME=VALUE; MB are 10^6 bytes.
  */
@@ -21,7 +21,7 @@ struct uploader {
     const char *endpoint, *bucket, *payload;
     size_t size, at;
     unsigned number;
-    uint64_t until, bytes, objects;
+    uint64_t due, bytes, objects;
 };
 
 static size_t give(char *into, size_t one, size_t room, void *arg) {
@@ -62,7 +62,7 @@ static void *upload(void *arg) {
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
     curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, 1024L * 1024);
     curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)uploader->size);
-    while (now_ns() < uploader->until) {
+    while (uploader->objects < uploader->due) {
         long status = 0;
         uploader->at = 0;
         snprintf(url, sizeof url, "%s/%s/bare/%u/%llu", uploader->endpoint, uploader->bucket, uploader->number,
@@ -84,10 +84,10 @@ static void *upload(void *arg) {
 int main(int argc, char **argv) {
     static struct uploader uploaders[CONNECTIONS_MAX];
     if (argc != 6) {
-        die("usage: upload ENDPOINT BUCKET SIZE CONNECTIONS SECONDS");
+        die("usage: upload ENDPOINT BUCKET SIZE CONNECTIONS OBJECTS");
     }
     size_t size = number(argv[3], 1), connections = number(argv[4], 1);
-    uint64_t seconds = number(argv[5], 1), bytes = 0, objects = 0;
+    uint64_t due = number(argv[5], 1), bytes = 0, objects = 0;
     char *payload = size <= SIZE_MAX_BYTES ? malloc(size) : NULL;
     if (payload == NULL || connections > CONNECTIONS_MAX) {
         die("SIZE up to %d and CONNECTIONS up to %d are due", SIZE_MAX_BYTES, CONNECTIONS_MAX);
@@ -97,7 +97,7 @@ int main(int argc, char **argv) {
     uint64_t began = now_ns();
     for (unsigned i = 0; i < connections; i++) {
         uploaders[i] = (struct uploader){.endpoint = argv[1], .bucket = argv[2], .payload = payload, .size = size,
-                                         .number = i, .until = began + seconds * 1000000000ull};
+                                         .number = i, .due = due};
         if (pthread_create(&uploaders[i].thread, NULL, upload, &uploaders[i]) != 0) {
             die("no thread to be had");
         }
