@@ -132,6 +132,7 @@ static void waiting_take(struct st_journal *journal, const struct st_pool_read *
         struct st_pooled request;
         if (st_pooled_read(op->bodies[i], &request) && eligible(journal, &request)) {
             journal->pool.others_ns = st_now_ns(journal->host->loop);
+            return;
         }
     }
 }
@@ -189,12 +190,9 @@ static bool another_leads(const struct st_journal *journal) {
     return journal->pool.beat.led >= LEADS && !leads(journal) && st_pool_contended(journal);
 }
 
-/* How often TAKEOVER must pass until it is the own turn to read the pool for the next slot: for the leader, and then
- * until the bound on ranks is above the own one. */
+/* How often TAKEOVER must pass until it is the own turn to read the pool for the next slot, unless one leads: for the
+ * leader, and then until the bound on ranks is above the own one. */
 static size_t turns_until_candidate(const struct st_journal *journal) {
-    if (leads(journal)) {
-        return 0;
-    }
     unsigned __int128 own = rank(&journal->commit->id, journal->fold->slot + 1);
     size_t turns = another_leads(journal);
     for (uint64_t ahead = (uint64_t)(own * journal->pool.beat.crowd / CANDIDATES >> 64); ahead > 0; ahead /= 2) {
@@ -203,11 +201,8 @@ static size_t turns_until_candidate(const struct st_journal *journal) {
     return turns;
 }
 
-/* How many of the known members come before the own request for the next slot: none before the leader's. */
+/* How many of the known members come before the own request for the next slot, unless one leads. */
 static size_t place(const struct st_journal *journal) {
-    if (leads(journal)) {
-        return 0;
-    }
     const struct st_pool *pool = &journal->pool;
     uint64_t slot = journal->fold->slot + 1, own = rank(&journal->commit->id, slot);
     size_t before = 0;
@@ -515,7 +510,7 @@ static bool ended(struct st_journal *journal) {
 static int64_t turn_ns(struct st_journal *journal) {
     struct st_pool *pool = &journal->pool;
     bool read = pool->members_at == journal->fold->slot;
-    size_t turns = read ? place(journal) : turns_until_candidate(journal);
+    size_t turns = leads(journal) ? 0 : read ? place(journal) : turns_until_candidate(journal);
     pool->takes_over = turns > 0;
     int64_t gather = read ? 0 : gather_ns(journal);
     return (int64_t)turns * stretched(journal, TAKEOVER, TAKEOVER_READS, TAKEOVER_MOST) + gather;

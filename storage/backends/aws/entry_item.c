@@ -3,7 +3,6 @@
 
 #include "storage/store.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
@@ -37,16 +36,13 @@ static enum st_error inflate(const cJSON *item, size_t stored, uint8_t *into) {
     if (frame == NULL) {
         return ST_REFUSED;
     }
-    size_t len = st_entry_item_len(item), got = 0;
-    bool whole = st_item_bytes(item, "z", frame);
-    if (whole) {
-        got = ZSTD_decompress(into, len, frame, stored);
-    }
+    size_t len = st_entry_item_len(item);
+    size_t got = st_item_bytes(item, "z", frame) ? ZSTD_decompress(into, len, frame, stored) : SIZE_MAX;
     free(frame);
     if (ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation) {
         return ST_REFUSED;
     }
-    return whole && got == len ? ST_OK : ST_DAMAGED;
+    return got == len ? ST_OK : ST_DAMAGED;
 }
 
 enum st_error st_entry_item_read(const cJSON *item, uint8_t *into) {
