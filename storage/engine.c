@@ -11,17 +11,24 @@
 #define LOAD_RETRY_LEAST (25 * ST_MS)
 #define LOAD_RETRY_MOST (1000 * ST_MS)
 #define OPEN_FAILURES_MOST 8
+#define FLUSH_BYTES_LEAST ((size_t)32 << 20)
 
 struct st_engine_options st_engine_options_default(void) {
     return (struct st_engine_options){
         .cache_bytes = 64u << 20,
-        .flush_bytes_max = 32u << 20,
         .hold_bytes_max = 8u << 20,
         .checkpoint_entries = 1024,
         .checkpoint_bytes = 4u << 20,
         .trim_grace_ms = INT64_C(24) * 60 * 60 * 1000,
         .key_life_ms = ST_KEY_LIFE_MS,
     };
+}
+
+/* With less the store would wait: those who upload all end at about the same time, and begin anew only when the next
+ * appends have arrived. */
+static size_t flush_bytes_for(const struct st_store_profile *profile) {
+    size_t uploads = (size_t)profile->uploads_in_flight * profile->flush_limit;
+    return uploads > FLUSH_BYTES_LEAST ? uploads : FLUSH_BYTES_LEAST;
 }
 
 /* ---- store operations under way ---- */
@@ -253,6 +260,9 @@ struct st_engine *st_engine_new(struct st_loop *loop, struct st_store *store, co
     engine->loop = loop;
     engine->store = store;
     engine->options = *options;
+    if (options->flush_bytes_max == 0) {
+        engine->options.flush_bytes_max = flush_bytes_for(&store->profile);
+    }
     engine->load_retry.fn = load_retry_due;
     engine->fail_syncs.fn = fail_syncs;
     engine->recheck_held.fn = recheck_held;

@@ -22,7 +22,8 @@ struct st_engine;
 
 struct st_engine_options {
     size_t cache_bytes;              /* record bytes kept for readers; default 64 MiB */
-    size_t flush_bytes_max;          /* record bytes gathered and in flight; beyond it appends wait; default 32 MiB */
+    size_t flush_bytes_max;          /* record bytes gathered and in flight; beyond it appends wait; 0, the default: as
+                                        many as the store's uploads in flight hold, at least 32 MiB */
     size_t hold_bytes_max;           /* batches held for their predecessor; default 8 MiB */
     uint32_t checkpoint_entries;     /* a checkpoint is due after so many entries; default 1024 */
     uint32_t checkpoint_bytes;       /* ... or so many bytes of entries; default 4 MiB */

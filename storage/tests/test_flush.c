@@ -333,6 +333,17 @@ static void paced_uploads_overlap_up_to_their_number(void **state) {
     }
 }
 
+static void appends_do_not_wait_before_all_uploads_have_work(void **state) {
+    (void)state;
+    const struct st_engine_options options = st_engine_options_default();
+    assert_int_equal(fixture.engine->options.flush_bytes_max, 32 << 20);
+    fixture.gate.store.profile.flush_limit = 8 << 20;
+    fixture.gate.store.profile.uploads_in_flight = 8;
+    struct st_engine *engine = st_engine_new(fixture.loop, &fixture.gate.store, &options);
+    assert_int_equal(engine->options.flush_bytes_max, 64 << 20);
+    st_engine_free(engine);
+}
+
 static void a_request_that_fills_a_flush_alone_does_not_wait_for_the_pace(void **state) {
     (void)state;
     struct kp_uuid id = create_now(&fixture, "t", 1);
@@ -493,6 +504,7 @@ int main(void) {
         FLUSH_TEST(above_the_budget_small_requests_gather_into_objects_at_the_pace),
         FLUSH_TEST(a_full_flush_does_not_wait_for_the_pace),
         FLUSH_TEST(paced_uploads_overlap_up_to_their_number),
+        FLUSH_TEST(appends_do_not_wait_before_all_uploads_have_work),
         FLUSH_TEST(a_request_that_fills_a_flush_alone_does_not_wait_for_the_pace),
         FLUSH_TEST(an_engine_closes_with_a_flush_that_waits_for_its_pace),
         SMALL_TEST(more_readers_than_loads_all_get_their_records),
