@@ -1,4 +1,5 @@
 /* Founding a store on S3 and DynamoDB, and what is said when it cannot be opened, against real servers. */
+#include "storage/runtime/log.h"
 #include "storage/tests/aws_parts_fixture.h"
 
 static int set_up(void **state) {
@@ -191,6 +192,23 @@ static void a_missing_bucket_and_a_wrong_key_schema_are_named(void **state) {
     assert_says(&op, ST_MISFIT, "has another key than pk (string) and sk (number)");
 }
 
+static void who_founds_a_store_in_a_table_that_keeps_everything_is_warned(void **state) {
+    struct aws_world *world = *state;
+    aws_table_action(world, "CreateTable", AWS_TABLE);
+    unsigned long before = st_log_count(ST_EVENT_aws_table_keeps);
+    assert_int_equal(identify(world, world->url, false).error, ST_OK);
+    assert_int_equal(st_log_count(ST_EVENT_aws_table_keeps), before + 1);
+    assert_int_equal(identify(world, world->url, false).error, ST_OK); /* it is founded now */
+    aws_table_action(world, "DeleteTable", "");
+    forget_object(world);
+    aws_table_action(world, "CreateTable", AWS_TABLE);
+    aws_table_action(world, "UpdateTimeToLive",
+                     "\"TimeToLiveSpecification\":{\"Enabled\":true,\"AttributeName\":\"expires\"}");
+    assert_int_equal(identify(world, world->url, false).error, ST_OK);
+    assert_int_equal(st_log_count(ST_EVENT_aws_table_keeps), before + 1);
+    aws_table_action(world, "DeleteTable", "");
+}
+
 static void wrong_and_missing_credentials_are_named(void **state) {
     struct aws_world *world = *state;
     char secret[200];
@@ -233,6 +251,7 @@ int main(void) {
         TABLE_TEST(a_store_of_another_cluster_is_refused),
         TABLE_TEST(a_newer_format_and_a_damaged_record_are_refused),
         TEST(a_missing_bucket_and_a_wrong_key_schema_are_named),
+        TEST(who_founds_a_store_in_a_table_that_keeps_everything_is_warned),
         TABLE_TEST(wrong_and_missing_credentials_are_named),
         TABLE_TEST(services_that_are_away_are_named),
     };

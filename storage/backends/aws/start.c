@@ -17,10 +17,12 @@
  * is not.
  *
  * Only the record and the object are asked for; what goes wrong is told by the first answer that says so, in the
- * sentences of sentences.def. With `create`, a missing table is made first: on demand, `expires` as its time to live,
- * and point-in-time recovery where the endpoint knows that.
+ * sentences of sentences.def. Who founds a store in a table that is there asks for its time to live, and warns. With
+ * `create`, a missing table is made first: on demand, `expires` as its time to live, and point-in-time recovery
+ * where the endpoint knows that.
  */
 #include "storage/backends/aws/aws_state.h"
+#include "storage/runtime/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -249,6 +251,41 @@ static void write_record(struct start *start) {
     st_aws_table_send(call);
 }
 
+/* Asks for what an action tells of the table. */
+static void describe(struct start *start, const char *action, void (*answered)(struct st_aws_call *call)) {
+    start->call->answered = answered;
+    if (st_aws_table_begin(start->call, action, 0, 0)) {
+        start->call->request.read_only = true;
+        start->call->json.len--; /* the comma: its name is all that is asked */
+        st_json_add(&start->call->json, "}");
+    }
+    st_aws_table_send(start->call);
+}
+
+/* A table that was made by hand serves without it too, only dearer; and who may not ask need not know. */
+static void ttl_known(struct st_aws_call *call) {
+    struct start *start = call->op;
+    cJSON *answer = st_aws_table_answer(call);
+    const cJSON *told = cJSON_GetObjectItemCaseSensitive(answer, "TimeToLiveDescription");
+    const char *status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(told, "TimeToLiveStatus"));
+    const char *attribute = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(told, "AttributeName"));
+    bool on = status != NULL && strncmp(status, "ENABL", 5) == 0; /* ENABLED, ENABLING */
+    if (status != NULL && (!on || attribute == NULL || strcmp(attribute, "expires") != 0)) {
+        const char *table = start->aws->url.table;
+        ST_LOG(aws_table_keeps, "table=%s", st_log_quote(table, strlen(table)));
+    }
+    cJSON_Delete(answer);
+    write_record(start);
+}
+
+static void found(struct start *start) {
+    if (start->created) {
+        write_record(start);
+    } else {
+        describe(start, "DescribeTimeToLive", ttl_known);
+    }
+}
+
 static void object_read(struct st_aws_call *call) {
     struct start *start = call->op;
     /* Who may not list the bucket is told 403 of what is not there: whether it is, the conditional put will tell. */
@@ -265,7 +302,7 @@ static void object_read(struct st_aws_call *call) {
     } else if (start->recorded) {
         write_object(start);
     } else {
-        write_record(start);
+        found(start);
     }
 }
 
@@ -281,13 +318,7 @@ static void read_object(struct start *start) {
 static void table_described(struct st_aws_call *call);
 
 static void describe_table(struct start *start) {
-    start->call->answered = table_described;
-    if (st_aws_table_begin(start->call, "DescribeTable", 0, 0)) {
-        start->call->request.read_only = true;
-        start->call->json.len--; /* the comma: its name is all that is asked */
-        st_json_add(&start->call->json, "}");
-    }
-    st_aws_table_send(start->call);
+    describe(start, "DescribeTable", table_described);
 }
 
 static void active_look_due(struct st_timer *timer) {
