@@ -175,7 +175,7 @@ void st_append_on_relief(struct st_engine *engine, void (*relieved)(void *arg), 
 }
 
 void st_append_relief(struct st_engine *engine) {
-    if (engine->relieved != NULL && engine->flusher.bytes < engine->options.flush_bytes_max / 2) {
+    if (engine->relieved != NULL && engine->flusher.bytes <= engine->options.flush_bytes_max / 2) {
         engine->relieved(engine->relieved_arg);
     }
 }

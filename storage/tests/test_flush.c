@@ -344,6 +344,29 @@ static void appends_do_not_wait_before_all_uploads_have_work(void **state) {
     st_engine_free(engine);
 }
 
+static void count_relief(void *arg) {
+    (*(int *)arg)++;
+}
+
+static void who_waits_is_told_when_there_is_room_however_small_the_limit(void **state) {
+    (void)state;
+    struct kp_uuid id = create_now(&fixture, "t", 1);
+    static struct appending call;
+    int told = 0;
+    fixture.engine->options.flush_bytes_max = 1;
+    fixture.gate.hold_put = true;
+    append_begin(&fixture, &call, &id, letters(100, 1000), 30000);
+    run_ms(&fixture, 10);
+    assert_true(st_append_congested(fixture.engine));
+    st_append_on_relief(fixture.engine, count_relief, &told);
+    assert_int_equal(told, 0);
+    gate_release_put(&fixture.gate);
+    run_ms(&fixture, 10);
+    assert_false(st_append_congested(fixture.engine));
+    assert_int_equal(told, 1);
+    st_append_on_relief(fixture.engine, NULL, NULL);
+}
+
 static void a_request_that_fills_a_flush_alone_does_not_wait_for_the_pace(void **state) {
     (void)state;
     struct kp_uuid id = create_now(&fixture, "t", 1);
@@ -505,6 +528,7 @@ int main(void) {
         FLUSH_TEST(a_full_flush_does_not_wait_for_the_pace),
         FLUSH_TEST(paced_uploads_overlap_up_to_their_number),
         FLUSH_TEST(appends_do_not_wait_before_all_uploads_have_work),
+        FLUSH_TEST(who_waits_is_told_when_there_is_room_however_small_the_limit),
         FLUSH_TEST(a_request_that_fills_a_flush_alone_does_not_wait_for_the_pace),
         FLUSH_TEST(an_engine_closes_with_a_flush_that_waits_for_its_pace),
         SMALL_TEST(more_readers_than_loads_all_get_their_records),
