@@ -271,8 +271,7 @@ static void ttl_known(struct st_aws_call *call) {
     const char *attribute = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(told, "AttributeName"));
     bool on = status != NULL && strncmp(status, "ENABL", 5) == 0; /* ENABLED, ENABLING */
     if (status != NULL && (!on || attribute == NULL || strcmp(attribute, "expires") != 0)) {
-        const char *table = start->aws->url.table;
-        ST_LOG(aws_table_keeps, "table=%s", st_log_quote(table, strlen(table)));
+        ST_LOG(aws_table_keeps, "table=%s", start->aws->url.table);
     }
     cJSON_Delete(answer);
     write_record(start);
